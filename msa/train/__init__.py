@@ -1,0 +1,1 @@
+"""Training: configuration, metrics, the trainer and a single run."""

@@ -1,0 +1,487 @@
+"""The metrics of the field, exactly as the papers' code computes them.
+
+Everything is a fraction or a raw score here, never a percentage. A metric that is not
+defined (the correlation of a constant predictor) is ``nan``, never 0, and whatever is
+averaged from it is ``nan`` too.
+
+Two scales exist. ``"mosi"``: labels from -3 to 3 (CMU-MOSI, CMU-MOSEI, the demo set),
+predictions used unclipped. ``"sims"``: labels from -1 to 1 (CH-SIMS), predictions and
+labels clipped to that range first.
+
+Why F1 comes twice. The weighted F1 averages the F1 of both classes with the frequency
+of each class in the *truth*. The code behind TFR-Net, MFMB-Net and MIT-FRNet hands the
+two arrays over in the wrong order, so that the classes are weighted by how often they
+were *predicted*. A predictor that always answers "positive" on the CMU-MOSI test split
+then reaches 61.83 % where the correct weighting gives 27.67 %. Both are reported: the
+correct one to compare systems, the swapped one to compare with the printed tables.
+
+The released code rounds MOSI and MOSEI values to four decimals in every run before it
+averages runs; full precision is kept here (a difference below 0.005 points).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.metrics import f1_score
+
+SCALES = ("mosi", "sims")
+"""Label scales: -3 to 3 and -1 to 1."""
+
+RATES = tuple(i / 10 for i in range(11))
+"""The missing rates of both papers, 0.0 to 1.0 in steps of 0.1."""
+
+# Bins are open on the left and closed on the right.
+_SIMS_CUTS = {
+    "Mult_acc_2": (0.0,),
+    "Mult_acc_3": (-0.1, 0.1),
+    "Mult_acc_5": (-0.7, -0.1, 0.1, 0.7),
+}
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a metric is called, read and printed.
+
+    Attributes
+    ----------
+    name : str
+        Display name, as in the papers' table heads.
+    higher_is_better : bool
+        Direction of improvement.
+    is_percent : bool
+        True if tables print it times 100.
+    definition : str
+        One sentence.
+    """
+
+    name: str
+    higher_is_better: bool
+    is_percent: bool
+    definition: str
+
+
+def _share(name: str, definition: str) -> Metric:
+    return Metric(name, higher_is_better=True, is_percent=True, definition=definition)
+
+
+_CORRECT = "Class F1 scores averaged by how often each class is true"
+_SWAPPED = (
+    "Class F1 scores averaged by how often each class is predicted, as the TFR-Net "
+    "family prints it"
+)
+
+METRICS: dict[str, Metric] = {
+    "Has0_acc_2": _share(
+        "Acc-2 (Has0)",
+        "Share of all clips whose class, non-negative or negative, is predicted.",
+    ),
+    "Has0_F1": _share("F1 (Has0)", f"{_CORRECT}; non-negative against negative."),
+    "Has0_F1_swapped": _share(
+        "F1 swapped (Has0)", f"{_SWAPPED}; non-negative against negative."
+    ),
+    "Non0_acc_2": _share(
+        "Acc-2 (Non0)",
+        "Share of the clips with a non-zero label whose class, positive or not, is "
+        "predicted.",
+    ),
+    "Non0_F1": _share(
+        "F1 (Non0)", f"{_CORRECT}; positive against the rest, zero labels dropped."
+    ),
+    "Non0_F1_swapped": _share(
+        "F1 swapped (Non0)",
+        f"{_SWAPPED}; positive against the rest, zero labels dropped.",
+    ),
+    "Mult_acc_2": _share(
+        "Acc-2",
+        "Share of clips whose class, positive or not, is predicted; zero counts as "
+        "not positive.",
+    ),
+    "F1_score": _share("F1", f"{_CORRECT}; positive against the rest."),
+    "F1_score_swapped": _share("F1 swapped", f"{_SWAPPED}; positive against the rest."),
+    "Mult_acc_3": _share(
+        "Acc-3", "Share of clips in the right one of three bins cut at -0.1 and 0.1."
+    ),
+    "Mult_acc_5": _share(
+        "Acc-5",
+        "Share of clips in the right one of five classes: scores clipped to [-2, 2] "
+        "and rounded (CMU-MOSI, CMU-MOSEI), or cut at -0.7, -0.1, 0.1, 0.7 (CH-SIMS).",
+    ),
+    "Mult_acc_7": _share(
+        "Acc-7",
+        "Share of clips in the right one of seven classes: scores clipped to [-3, 3] "
+        "and rounded, halves to even.",
+    ),
+    "MAE": Metric(
+        "MAE",
+        higher_is_better=False,
+        is_percent=False,
+        definition="Mean absolute error of the score, in label units.",
+    ),
+    "Corr": Metric(
+        "Corr",
+        higher_is_better=True,
+        is_percent=False,
+        definition="Pearson correlation of predicted and true scores; undefined for "
+        "a constant predictor.",
+    ),
+}
+"""Every metric by its key, in the order that tables use."""
+
+_KEYS = {
+    "mosi": (
+        "Has0_acc_2",
+        "Has0_F1",
+        "Has0_F1_swapped",
+        "Non0_acc_2",
+        "Non0_F1",
+        "Non0_F1_swapped",
+        "Mult_acc_5",
+        "Mult_acc_7",
+        "MAE",
+        "Corr",
+    ),
+    "sims": (
+        "Mult_acc_2",
+        "F1_score",
+        "F1_score_swapped",
+        "Mult_acc_3",
+        "Mult_acc_5",
+        "MAE",
+        "Corr",
+    ),
+}
+
+
+def metric_keys(scale: str) -> tuple[str, ...]:
+    """Return the metric keys of a label scale, in table order.
+
+    Raises
+    ------
+    ValueError
+        If the scale is unknown.
+    """
+    if scale not in SCALES:
+        raise ValueError(f"unknown label scale {scale!r}; known: {', '.join(SCALES)}")
+    return _KEYS[scale]
+
+
+def score(prediction: ArrayLike, truth: ArrayLike, scale: str) -> dict[str, float]:
+    """Score predicted sentiment against the labels.
+
+    Parameters
+    ----------
+    prediction, truth : array of float, shape (N,)
+        Predicted and true scores, in label units.
+    scale : {"mosi", "sims"}
+        Label scale, which decides the metrics and their classes.
+
+    Returns
+    -------
+    dict of str to float
+        One value per key of ``metric_keys(scale)``; shares lie between 0 and 1.
+        ``Corr`` is nan if predictions or labels are constant; the Non0 metrics are nan
+        if every label is 0.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, arrays are empty or not one-dimensional, or values are not
+        finite; the message names the array and the first bad row.
+
+    Notes
+    -----
+    CH-SIMS labels are multiples of 0.2 stored as float32, so none of them lies on a
+    cut of Acc-3 or Acc-5. A prediction may: float32(0.1) is slightly more than the
+    float64 0.1 and would land in the upper bin, float32(0.7) slightly less and would
+    stay in the lower one. Scores and cuts are therefore both taken as float32 before
+    they are compared, as in the released code, and a score on a cut always belongs to
+    the bin below it, whatever the type of the input.
+    """
+    prediction, truth = _validated(prediction, truth, scale)
+    if scale == "sims":
+        prediction, truth = _clipped(prediction), _clipped(truth)
+    values: dict[str, float] = {}
+    for key, (guess, fact) in _classes(prediction, truth, scale).items():
+        values[key] = float(np.mean(guess == fact)) if fact.size else np.nan
+        if key in _F1_OF:
+            f1 = _F1_OF[key]
+            values[f1] = _weighted_f1(fact, guess)
+            values[f"{f1}_swapped"] = _weighted_f1(guess, fact)
+    values["MAE"] = float(np.abs(prediction - truth).mean())
+    values["Corr"] = _correlation(prediction, truth)
+    return {key: values[key] for key in metric_keys(scale)}
+
+
+def score_resamples(
+    prediction: ArrayLike, truth: ArrayLike, scale: str, counts: ArrayLike
+) -> dict[str, NDArray[np.float64]]:
+    """Score many resamples of the same clips at once.
+
+    Every metric is a function of a few sums over clips, and a resample only changes
+    how often each clip enters them: one matrix product scores all resamples.
+
+    Parameters
+    ----------
+    prediction, truth : array of float, shape (N,)
+        As in :func:`score`.
+    scale : {"mosi", "sims"}
+        As in :func:`score`.
+    counts : array of int, shape (B, N)
+        How often each clip was drawn in each of ``B`` resamples.
+
+    Returns
+    -------
+    dict of str to array of float64, shape (B,)
+        Row ``b`` equals ``score`` on the clips of resample ``b``, each repeated
+        ``counts[b]`` times.
+
+    Raises
+    ------
+    ValueError
+        As :func:`score`; also if ``counts`` does not have one column per clip.
+    """
+    prediction, truth = _validated(prediction, truth, scale)
+    counts = np.asarray(counts, dtype=float)
+    if counts.ndim != 2 or counts.shape[1] != len(truth):
+        raise ValueError(
+            f"counts must have shape (resamples, {len(truth)}), got {counts.shape}"
+        )
+    if scale == "sims":
+        prediction, truth = _clipped(prediction), _clipped(truth)
+
+    values: dict[str, NDArray[np.float64]] = {}
+    for key, (guess, fact) in _classes(prediction, truth, scale).items():
+        kept = truth != 0 if key == "Non0_acc_2" else np.ones(len(truth), dtype=bool)
+        drawn = counts[:, kept]  # (B, kept)
+        if key in _F1_OF:
+            f1 = _F1_OF[key]
+            cells = np.stack(
+                [fact & guess, fact & ~guess, ~fact & guess, ~fact & ~guess], axis=1
+            )
+            sums = (drawn @ cells.astype(float)).T  # (4, B)
+            values[key], values[f1], values[f"{f1}_swapped"] = _binary_scores(*sums)
+        else:
+            values[key] = _ratio(drawn @ (guess == fact).astype(float), drawn.sum(1))
+    total = counts.sum(1)
+    values["MAE"] = _ratio(counts @ np.abs(prediction - truth), total)
+    values["Corr"] = _resampled_correlation(prediction, truth, counts)
+    return {key: values[key] for key in metric_keys(scale)}
+
+
+def auilc(values: ArrayLike, rates: ArrayLike) -> float | NDArray[np.float64]:
+    """Area under the indicator's line chart over missing rates (MFMB-Net eq. 20).
+
+    Parameters
+    ----------
+    values : array of float, shape (..., R)
+        A metric at each rate; leading axes (seeds, resamples) are kept.
+    rates : array of float, shape (R,)
+        Missing rates, strictly increasing, at least two.
+
+    Returns
+    -------
+    float or array of float, shape (...)
+        Trapezoid area. From rate 0 to 1 the weights add up to 1, so it reads as an
+        average. nan if any value is nan.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not match or the rates do not increase.
+    """
+    values, rates = np.asarray(values, dtype=float), np.asarray(rates, dtype=float)
+    if rates.ndim != 1 or values.shape[-1:] != rates.shape or len(rates) < 2:
+        raise ValueError(
+            "AUILC needs one value for each of at least two rates, got values of shape "
+            f"{values.shape} for rates of shape {rates.shape}"
+        )
+    if not (np.diff(rates) > 0).all():
+        raise ValueError(f"AUILC needs increasing missing rates, got {rates.tolist()}")
+    area = np.trapezoid(values, rates, axis=-1)
+    return float(area) if area.ndim == 0 else area
+
+
+def mwa(
+    values: ArrayLike, rates: ArrayLike, divisor: int
+) -> float | NDArray[np.float64]:
+    """Missing-weighted average of a metric over missing rates (MIT-FRNet eq. 25).
+
+    A value at rate ``r`` weighs ``1 - r``. Equation (25) divides by an ``I`` that can
+    be read as 10 or as 11, the number of rates. The weights add up to 5.5, so this is
+    no average: a metric that is 1 at every rate gives 0.55 or 0.5. The value at rate
+    1.0 weighs nothing, but must exist.
+
+    Parameters
+    ----------
+    values : array of float, shape (..., 11)
+        A metric at the rates 0.0, 0.1, ..., 1.0; leading axes are kept.
+    rates : array of float, shape (11,)
+        Those rates.
+    divisor : {10, 11}
+        The reading of ``I``.
+
+    Returns
+    -------
+    float or array of float, shape (...)
+        nan if any value is nan, the one at rate 1.0 included.
+
+    Raises
+    ------
+    ValueError
+        If the divisor or the rates are others.
+    """
+    if divisor not in (10, 11):
+        raise ValueError(f"the divisor of MWA is 10 or 11, got {divisor!r}")
+    values, rates = np.asarray(values, dtype=float), np.asarray(rates, dtype=float)
+    if rates.shape != (11,) or not np.allclose(rates, RATES):
+        raise ValueError(
+            "MWA is defined on the missing rates 0.0, 0.1, ..., 1.0, got "
+            f"{rates.tolist()}"
+        )
+    if values.shape[-1:] != rates.shape:
+        raise ValueError(f"MWA needs eleven values, got shape {values.shape}")
+    total = (values * (1 - rates)).sum(-1) / divisor
+    return float(total) if total.ndim == 0 else total
+
+
+_F1_OF = {
+    "Has0_acc_2": "Has0_F1",
+    "Non0_acc_2": "Non0_F1",
+    "Mult_acc_2": "F1_score",
+}
+"""The F1 that shares its two classes with each binary accuracy."""
+
+
+def _classes(
+    prediction: NDArray, truth: NDArray, scale: str
+) -> dict[str, tuple[NDArray, NDArray]]:
+    """Predicted and true class of every clip, by accuracy key.
+
+    Booleans where there are two classes; only clips with a non-zero label in
+    ``Non0_acc_2``.
+    """
+    if scale == "sims":
+        pairs = {
+            key: (_bins(prediction, cuts), _bins(truth, cuts))
+            for key, cuts in _SIMS_CUTS.items()
+        }
+        positive = tuple(side > 0 for side in pairs["Mult_acc_2"])
+        return {**pairs, "Mult_acc_2": positive}
+    other = truth != 0
+    return {
+        "Has0_acc_2": (prediction >= 0, truth >= 0),
+        "Non0_acc_2": (prediction[other] > 0, truth[other] > 0),
+        "Mult_acc_5": (_rounded(prediction, 2), _rounded(truth, 2)),
+        "Mult_acc_7": (_rounded(prediction, 3), _rounded(truth, 3)),
+    }
+
+
+def _clipped(scores: NDArray) -> NDArray:
+    return np.clip(scores, -1.0, 1.0)
+
+
+def _bins(scores: NDArray, cuts: tuple[float, ...]) -> NDArray:
+    """Bin number of each score; float32 on both sides, see the notes of score."""
+    return np.searchsorted(np.float32(cuts), np.float32(scores), side="left")
+
+
+def _rounded(scores: NDArray, limit: int) -> NDArray:
+    """Nearest integer after clipping to [-limit, limit]; halves go to even."""
+    return np.round(np.clip(scores, -limit, limit))
+
+
+def _weighted_f1(truth: NDArray, prediction: NDArray) -> float:
+    if not truth.size:
+        return np.nan
+    return float(f1_score(truth, prediction, average="weighted", zero_division=0))
+
+
+def _correlation(prediction: NDArray, truth: NDArray) -> float:
+    # Tested on the values themselves: after centring, rounding errors of a constant
+    # would correlate with something.
+    if np.ptp(prediction) == 0 or np.ptp(truth) == 0:
+        return np.nan
+    return float(np.corrcoef(prediction, truth)[0, 1])
+
+
+def _ratio(part: NDArray, whole: NDArray) -> NDArray[np.float64]:
+    return np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)
+
+
+def _binary_scores(
+    tp: NDArray, fn: NDArray, fp: NDArray, tn: NDArray
+) -> tuple[NDArray, NDArray, NDArray]:
+    """Accuracy, weighted F1 and swapped F1 from confusion counts, each of shape (B,).
+
+    The F1 of a class does not change when prediction and truth change places; only
+    the weights do. A class that occurs on neither side has weight 0.
+    """
+    total = tp + fn + fp + tn
+    errors = fp + fn
+    positive = np.nan_to_num(_ratio(2 * tp, 2 * tp + errors))
+    negative = np.nan_to_num(_ratio(2 * tn, 2 * tn + errors))
+    correct = (tp + fn) * positive + (tn + fp) * negative
+    swapped = (tp + fp) * positive + (tn + fn) * negative
+    return _ratio(tp + tn, total), _ratio(correct, total), _ratio(swapped, total)
+
+
+def _resampled_correlation(
+    prediction: NDArray, truth: NDArray, counts: NDArray
+) -> NDArray[np.float64]:
+    """Pearson correlation of every resample, shape (B,)."""
+    # Centred on the whole sample, so that sums of squares do not cancel.
+    p, t = prediction - prediction.mean(), truth - truth.mean()
+    sums = counts @ np.stack([p, t, p * p, t * t, p * t], axis=1)  # (B, 5)
+    sp, st, spp, stt, spt = (sums / counts.sum(1, keepdims=True)).T
+    constant = _is_constant(prediction, counts) | _is_constant(truth, counts)
+    spread = np.sqrt(np.maximum((spp - sp**2) * (stt - st**2), 0))
+    return _ratio(spt - sp * st, np.where(constant, 0.0, spread))
+
+
+def _is_constant(scores: NDArray, counts: NDArray) -> NDArray[np.bool_]:
+    """Whether the drawn clips of each resample share one score, shape (B,)."""
+    # Only a resample whose first and last drawn clip agree can be constant, so that
+    # hardly any has to be looked at in full.
+    drawn = counts > 0
+    first = scores[drawn.argmax(1)]
+    last = scores[counts.shape[1] - 1 - drawn[:, ::-1].argmax(1)]
+    suspects = np.flatnonzero(first == last)
+    constant = np.zeros(len(counts), dtype=bool)
+    for row in suspects:
+        constant[row] = np.ptp(scores[drawn[row]]) == 0
+    return constant
+
+
+def _validated(
+    prediction: ArrayLike, truth: ArrayLike, scale: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    metric_keys(scale)
+    arrays = []
+    for name, values in (("prediction", prediction), ("truth", truth)):
+        array = np.asarray(values)
+        if not (
+            np.issubdtype(array.dtype, np.floating)
+            or np.issubdtype(array.dtype, np.integer)
+        ):
+            raise ValueError(f"{name} must hold numbers, got dtype {array.dtype}")
+        if array.ndim != 1 or not array.size:
+            raise ValueError(
+                f"{name} must be a non-empty array of shape (N,), got {array.shape}"
+            )
+        array = array.astype(float)
+        bad = np.flatnonzero(~np.isfinite(array))
+        if bad.size:
+            raise ValueError(
+                f"{name} has {bad.size} value(s) that are not finite, first at row "
+                f"{bad[0]}: {array[bad[0]]}"
+            )
+        arrays.append(array)
+    if arrays[0].shape != arrays[1].shape:
+        raise ValueError(
+            "prediction and truth must have one value per clip, got "
+            f"{len(arrays[0])} and {len(arrays[1])}"
+        )
+    return arrays[0], arrays[1]
