@@ -1,0 +1,1 @@
+"""Data: sources, validation, missingness, text encoders and the data passport."""
