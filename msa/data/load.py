@@ -1,0 +1,151 @@
+"""One function from a name to a validated data set."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.preprocessing import StandardScaler
+
+from msa.data.contract import Split
+from msa.data.paths import data_dir
+from msa.data.pickles import DataError, read_splits
+from msa.data.registry import DataSource, source, sources
+
+
+class MissingData(DataError, FileNotFoundError):
+    """A data file that is not there; the message says where to get it."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set in one feature view, complete and validated.
+
+    Attributes
+    ----------
+    source : DataSource
+        What it is: every number computed from it carries its data set and view.
+    splits : dict of str to Split
+        Keyed ``"train"``, ``"valid"``, ``"test"``.
+    sha256 : str
+        SHA-256 of the file, or of the generated content (demo).
+    standardised : bool
+        Whether audio and vision were standardised with train statistics.
+    notes : tuple of str
+        What was repaired while reading, for the data passport.
+    """
+
+    source: DataSource
+    splits: dict[str, Split]
+    sha256: str
+    standardised: bool
+    notes: tuple[str, ...] = ()
+
+
+def load(
+    dataset: str,
+    view: str | None = None,
+    *,
+    root: Path | str | None = None,
+    standardise: bool | None = None,
+) -> Dataset:
+    """Load a data set.
+
+    Parameters
+    ----------
+    dataset : str
+        ``"mosi"``, ``"mosei"``, ``"sims"`` or ``"demo"``.
+    view : str, optional
+        Feature view; the data set's default view when left out.
+    root : path, optional
+        Data folder; ``MSA_DATA`` or ``data/`` in the repository when left out.
+    standardise : bool, optional
+        Whether to standardise audio and vision. When left out: yes for ``clip-context``
+        and the demo set, whose values are raw; no for the official files, because none
+        of the released loaders of TFR-Net, MFMB-Net and MIT-FRNet does.
+
+    Returns
+    -------
+    Dataset
+        On the CPU.
+
+    Raises
+    ------
+    UnknownData
+        If the combination of data set and view does not exist.
+    MissingData
+        If the file is not there.
+    DataError
+        If the file breaks the layout.
+    """
+    chosen = source(dataset, view)
+    if chosen.path is None:
+        from msa.data.demo import make_demo  # only the demo set needs its grammar
+
+        splits, notes = make_demo(seed=0).splits, ()
+        sha256 = _content_hash(splits)
+    else:
+        folder = Path(root) if root is not None else data_dir()
+        path = folder / chosen.path
+        if not path.is_file():
+            raise MissingData(_missing(chosen, folder))
+        splits, sha256, notes = read_splits(path, chosen)
+    if standardise is None:
+        standardise = chosen.view in ("clip-context", "synthetic")
+    if standardise:
+        splits = _standardised(splits)
+    return Dataset(chosen, splits, sha256, standardise, notes)
+
+
+def _missing(wanted: DataSource, folder: Path) -> str:
+    """Say what was looked for, where, where to get it, and what is there instead."""
+    present = [
+        other.view
+        for other in sources(wanted.dataset)
+        if other.path is not None and (folder / other.path).is_file()
+    ]
+    there = (
+        f"Other views of {wanted.title} in this folder: {', '.join(present)}."
+        if present
+        else f"No other view of {wanted.title} is in this folder either."
+    )
+    return (
+        f"{wanted.title}, view {wanted.view!r}: looked for {wanted.path} in {folder} "
+        "and did not find it (the environment variable MSA_DATA names another data "
+        f"folder). {wanted.obtain} Its SHA-256 is {wanted.sha256}. {there}"
+    )
+
+
+def _content_hash(splits: dict[str, Split]) -> str:
+    """Hash what a generated set holds, in place of the file that it has not."""
+    digest = hashlib.sha256()
+    for name, split in splits.items():
+        digest.update(repr((name, split.ids, split.raw_text)).encode())
+        for tensor in (split.token_ids, split.audio, split.vision, split.labels):
+            digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _standardised(splits: dict[str, Split]) -> dict[str, Split]:
+    """Centre and scale audio and vision with statistics of the real train steps.
+
+    Padding stays exactly 0. A feature that is constant in train is centred only.
+    """
+    scaled: dict[str, dict[str, torch.Tensor]] = {name: {} for name in splits}
+    for modality in ("audio", "vision"):
+        masks = {name: s.padding_masks()[modality] for name, s in splits.items()}
+        steps = getattr(splits["train"], modality)[masks["train"]]  # (steps, d)
+        # Double precision, because a feature may be large with a small spread.
+        scaler = StandardScaler().fit(steps.numpy().astype(np.float64))
+        mean, scale = torch.from_numpy(scaler.mean_), torch.from_numpy(scaler.scale_)
+        for name, split in splits.items():
+            values = getattr(split, modality)
+            result = torch.zeros_like(values)
+            result[masks[name]] = (
+                (values[masks[name]].double() - mean) / scale
+            ).float()  # (steps, d)
+            scaled[name][modality] = result
+    return {name: replace(split, **scaled[name]) for name, split in splits.items()}
