@@ -22,6 +22,7 @@ averages runs; full precision is kept here (a difference below 0.005 points).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -32,13 +33,6 @@ SCALES = ("mosi", "sims")
 
 RATES = tuple(i / 10 for i in range(11))
 """The missing rates of both papers, 0.0 to 1.0 in steps of 0.1."""
-
-# Bins are open on the left and closed on the right.
-_SIMS_CUTS = {
-    "Mult_acc_2": (0.0,),
-    "Mult_acc_3": (-0.1, 0.1),
-    "Mult_acc_5": (-0.7, -0.1, 0.1, 0.7),
-}
 
 
 @dataclass(frozen=True)
@@ -204,7 +198,8 @@ def score(prediction: ArrayLike, truth: ArrayLike, scale: str) -> dict[str, floa
     if scale == "sims":
         prediction, truth = _clipped(prediction), _clipped(truth)
     values: dict[str, float] = {}
-    for key, (guess, fact) in _classes(prediction, truth, scale).items():
+    for key, (guess, fact, counted) in _classes(prediction, truth, scale).items():
+        guess, fact = guess[counted], fact[counted]
         values[key] = float(np.mean(guess == fact)) if fact.size else np.nan
         if key in _F1_OF:
             f1 = _F1_OF[key]
@@ -249,25 +244,38 @@ def score_resamples(
         raise ValueError(
             f"counts must have shape (resamples, {len(truth)}), got {counts.shape}"
         )
+    if not (counts.sum(1) > 0).all():
+        raise ValueError("every resample must draw at least one clip")
     if scale == "sims":
         prediction, truth = _clipped(prediction), _clipped(truth)
 
+    columns: dict[str, list[NDArray]] = {}
+    for key, (guess, fact, counted) in _classes(prediction, truth, scale).items():
+        if key in _F1_OF:
+            cells = [fact & guess, fact & ~guess, ~fact & guess, ~fact & ~guess]
+        else:
+            cells = [guess == fact]
+        columns[key] = [cell & counted for cell in cells]
+    # Centred on the whole sample, so that the sums of squares do not cancel.
+    p, t = prediction - prediction.mean(), truth - truth.mean()
+    columns["MAE"] = [np.abs(prediction - truth)]
+    columns["Corr"] = [p, t, p * p, t * t, p * t]
+
+    total = counts.sum(1)
+    matrix = np.stack([cell for cells in columns.values() for cell in cells], axis=1)
+    sums = counts @ matrix.astype(float)  # (B, N) (N, columns) -> (B, columns)
     values: dict[str, NDArray[np.float64]] = {}
-    for key, (guess, fact) in _classes(prediction, truth, scale).items():
-        kept = truth != 0 if key == "Non0_acc_2" else np.ones(len(truth), dtype=bool)
-        drawn = counts[:, kept]  # (B, kept)
+    for key, cells in columns.items():
+        own, sums = sums[:, : len(cells)].T, sums[:, len(cells) :]
         if key in _F1_OF:
             f1 = _F1_OF[key]
-            cells = np.stack(
-                [fact & guess, fact & ~guess, ~fact & guess, ~fact & ~guess], axis=1
-            )
-            sums = (drawn @ cells.astype(float)).T  # (4, B)
-            values[key], values[f1], values[f"{f1}_swapped"] = _binary_scores(*sums)
+            values[key], values[f1], values[f"{f1}_swapped"] = _binary_scores(*own)
+        elif key == "Corr":
+            values[key] = _correlation_of_means(*own / total)
         else:
-            values[key] = _ratio(drawn @ (guess == fact).astype(float), drawn.sum(1))
-    total = counts.sum(1)
-    values["MAE"] = _ratio(counts @ np.abs(prediction - truth), total)
-    values["Corr"] = _resampled_correlation(prediction, truth, counts)
+            values[key] = own[0] / total
+    constant = _is_constant(prediction, counts) | _is_constant(truth, counts)
+    values["Corr"][constant] = np.nan
     return {key: values[key] for key in metric_keys(scale)}
 
 
@@ -355,27 +363,34 @@ _F1_OF = {
 """The F1 that shares its two classes with each binary accuracy."""
 
 
-def _classes(
-    prediction: NDArray, truth: NDArray, scale: str
-) -> dict[str, tuple[NDArray, NDArray]]:
-    """Predicted and true class of every clip, by accuracy key.
+class _Classes(NamedTuple):
+    """Predicted and true class of every clip, and which clips count, each (N,)."""
 
-    Booleans where there are two classes; only clips with a non-zero label in
-    ``Non0_acc_2``.
-    """
+    guess: NDArray
+    fact: NDArray
+    counted: NDArray[np.bool_]
+
+
+def _classes(prediction: NDArray, truth: NDArray, scale: str) -> dict[str, _Classes]:
+    """Classes of every clip by accuracy key; booleans where there are two classes."""
+    every = np.ones(len(truth), dtype=bool)
     if scale == "sims":
-        pairs = {
-            key: (_bins(prediction, cuts), _bins(truth, cuts))
-            for key, cuts in _SIMS_CUTS.items()
+        return {
+            "Mult_acc_2": _Classes(prediction > 0, truth > 0, every),
+            "Mult_acc_3": _Classes(
+                _bins(prediction, -0.1, 0.1), _bins(truth, -0.1, 0.1), every
+            ),
+            "Mult_acc_5": _Classes(
+                _bins(prediction, -0.7, -0.1, 0.1, 0.7),
+                _bins(truth, -0.7, -0.1, 0.1, 0.7),
+                every,
+            ),
         }
-        positive = tuple(side > 0 for side in pairs["Mult_acc_2"])
-        return {**pairs, "Mult_acc_2": positive}
-    other = truth != 0
     return {
-        "Has0_acc_2": (prediction >= 0, truth >= 0),
-        "Non0_acc_2": (prediction[other] > 0, truth[other] > 0),
-        "Mult_acc_5": (_rounded(prediction, 2), _rounded(truth, 2)),
-        "Mult_acc_7": (_rounded(prediction, 3), _rounded(truth, 3)),
+        "Has0_acc_2": _Classes(prediction >= 0, truth >= 0, every),
+        "Non0_acc_2": _Classes(prediction > 0, truth > 0, truth != 0),
+        "Mult_acc_5": _Classes(_rounded(prediction, 2), _rounded(truth, 2), every),
+        "Mult_acc_7": _Classes(_rounded(prediction, 3), _rounded(truth, 3), every),
     }
 
 
@@ -383,8 +398,11 @@ def _clipped(scores: NDArray) -> NDArray:
     return np.clip(scores, -1.0, 1.0)
 
 
-def _bins(scores: NDArray, cuts: tuple[float, ...]) -> NDArray:
-    """Bin number of each score; float32 on both sides, see the notes of score."""
+def _bins(scores: NDArray, *cuts: float) -> NDArray:
+    """Bin number of each score, bins open on the left and closed on the right.
+
+    Compared as float32 on both sides: see the notes of :func:`score`.
+    """
     return np.searchsorted(np.float32(cuts), np.float32(scores), side="left")
 
 
@@ -428,17 +446,11 @@ def _binary_scores(
     return _ratio(tp + tn, total), _ratio(correct, total), _ratio(swapped, total)
 
 
-def _resampled_correlation(
-    prediction: NDArray, truth: NDArray, counts: NDArray
+def _correlation_of_means(
+    p: NDArray, t: NDArray, pp: NDArray, tt: NDArray, pt: NDArray
 ) -> NDArray[np.float64]:
-    """Pearson correlation of every resample, shape (B,)."""
-    # Centred on the whole sample, so that sums of squares do not cancel.
-    p, t = prediction - prediction.mean(), truth - truth.mean()
-    sums = counts @ np.stack([p, t, p * p, t * t, p * t], axis=1)  # (B, 5)
-    sp, st, spp, stt, spt = (sums / counts.sum(1, keepdims=True)).T
-    constant = _is_constant(prediction, counts) | _is_constant(truth, counts)
-    spread = np.sqrt(np.maximum((spp - sp**2) * (stt - st**2), 0))
-    return _ratio(spt - sp * st, np.where(constant, 0.0, spread))
+    """Pearson correlation from the means of p, t, p², t² and pt, each of shape (B,)."""
+    return _ratio(pt - p * t, np.sqrt(np.maximum((pp - p * p) * (tt - t * t), 0)))
 
 
 def _is_constant(scores: NDArray, counts: NDArray) -> NDArray[np.bool_]:

@@ -1,0 +1,129 @@
+"""Where a run happened: versions, device, commit, memory. Stored with every run."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import subprocess
+import sys
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from msa.data.paths import repo_root
+
+PACKAGES = ("torch", "numpy", "transformers", "pandas", "scikit-learn")
+"""Packages whose version can change a number."""
+
+# Only these can change what a run computes; edited pages or results do not count.
+_CODE = ("msa", "pyproject.toml", "requirements.txt")
+
+_PROC_STATUS = Path("/proc/self/status")
+
+
+def environment(device: str = "cpu") -> dict[str, str | int | bool | None]:
+    """Describe what the current process runs on.
+
+    Parameters
+    ----------
+    device : str
+        Device of the run, such as ``"cpu"`` or ``"cuda:0"``.
+
+    Returns
+    -------
+    dict of str to str, int, bool or None
+        ``python``, ``platform``, one version per name in ``PACKAGES`` (None if not
+        installed), ``device`` (its type), ``device_name``, ``cpu``, ``threads``,
+        ``commit`` (None outside a git checkout) and ``dirty`` (True if tracked code
+        differs from the commit; None outside a checkout). No names of hosts, users or
+        folders: the description is published.
+    """
+    kind = torch.device(device).type
+    commit, dirty = _commit(repo_root())
+    return {
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        **{name: _version(name) for name in PACKAGES},
+        "device": kind,
+        "device_name": (
+            torch.cuda.get_device_name(device) if kind == "cuda" else _cpu_model()
+        ),
+        "cpu": _cpu_model(),
+        "threads": torch.get_num_threads(),
+        "commit": commit,
+        "dirty": dirty,
+    }
+
+
+def peak_memory_mb() -> float:
+    """Return the largest resident memory of this process so far, in MB (10^6 bytes).
+
+    Since its start, or since :func:`reset_peak_memory` where that works.
+    """
+    if _PROC_STATUS.exists():
+        for line in _PROC_STATUS.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024 / 1e6
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # macOS counts bytes, other systems kibibytes.
+    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
+
+
+def reset_peak_memory() -> bool:
+    """Start a new measurement of peak memory, as a worker does before each run.
+
+    Returns
+    -------
+    bool
+        False where the system cannot forget a peak (anything but Linux): the peak then
+        is the one of the whole process.
+    """
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+@cache
+def _cpu_model() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+# Asked once per process: what a worker computes depends on the code it loaded when it
+# started, not on what was committed or edited since.
+@cache
+def _commit(root: Path) -> tuple[str | None, bool | None]:
+    commit = _git(root, "rev-parse", "HEAD")
+    if commit is None:
+        return None, None
+    changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", *_CODE)
+    return commit, bool(changed)
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(root), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,64 @@
+"""What is recorded about the machine, and that it names no person or place."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import platform
+import subprocess
+
+import numpy as np
+import pytest
+import torch
+
+from msa.train import environment as env
+
+
+def test_versions_device_and_threads():
+    found = env.environment()
+    assert found["torch"] == torch.__version__
+    assert found["numpy"] == np.__version__
+    assert found["python"] == platform.python_version()
+    assert found["device"] == "cpu"
+    assert found["threads"] == torch.get_num_threads()
+    text = json.dumps(found)
+    assert platform.node() not in text
+    assert f"/{getpass.getuser()}" not in text
+
+
+def git(folder, *arguments):
+    identity = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
+    done = subprocess.run(
+        ["git", "-C", str(folder), *identity, *arguments],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return done.stdout.strip()
+
+
+def test_commit_and_dirty_flag(tmp_path):
+    assert env._commit.__wrapped__(tmp_path) == (None, None)
+    git(tmp_path, "init", "-q")
+    (tmp_path / "msa").mkdir()
+    (tmp_path / "msa" / "a.py").write_text("x = 1\n")
+    (tmp_path / "page.md").write_text("a page\n")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-q", "-m", "first")
+    head = git(tmp_path, "rev-parse", "HEAD")
+    assert env._commit.__wrapped__(tmp_path) == (head, False)
+    (tmp_path / "page.md").write_text("an edited page changes no run\n")
+    assert env._commit.__wrapped__(tmp_path) == (head, False)
+    (tmp_path / "msa" / "a.py").write_text("x = 2\n")
+    assert env._commit.__wrapped__(tmp_path) == (head, True)
+
+
+def test_peak_memory_sees_an_allocation_and_can_start_over():
+    if not env.reset_peak_memory():
+        pytest.skip("this system cannot reset the peak")
+    before = env.peak_memory_mb()
+    block = np.ones(10_000_000)  # 80 MB
+    assert 75 < env.peak_memory_mb() - before < 120
+    del block
+    env.reset_peak_memory()
+    assert env.peak_memory_mb() - before < 40
