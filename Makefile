@@ -1,0 +1,53 @@
+# make book    run the experiment notebook on the demo data, build the book strictly
+# make test    lint, format check and all tests
+# Both need Python 3.11 or newer and nothing else; PYTHON=... chooses which.
+
+VENV := .venv
+BIN := $(VENV)/bin
+# The checksum makes other requirements another stamp, whatever the files' dates.
+STAMP := $(VENV)/.installed-$(shell cat requirements.txt pyproject.toml | cksum | cut -d' ' -f1)
+# Test workers; two is what the smallest supported machine has.
+WORKERS := 2
+LIBRARY := msa tests
+
+export PYTHON
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Models come from installed wheels or local folders, and pages show no progress bars.
+export HF_HUB_OFFLINE := 1
+export TRANSFORMERS_OFFLINE := 1
+export TQDM_DISABLE := 1
+unexport PYTHONPATH PYTHONHOME
+
+.PHONY: help env book test format picture clean
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+
+env: $(STAMP)
+
+$(STAMP):
+	@sh tools/setup.sh $(VENV) $(STAMP)
+
+# A clean tree each time: an incremental build can show numbers of older results.
+book: $(STAMP)
+	rm -rf _build
+	$(BIN)/python -m msa notebook run book/experiments/train.md
+	$(BIN)/jupyter-book build . -W -n --keep-going
+	@echo
+	@echo "The book is built. Open file://$(CURDIR)/_build/html/index.html"
+
+test: $(STAMP)
+	$(BIN)/python -m ruff check $(LIBRARY)
+	$(BIN)/python -m ruff format --check $(LIBRARY)
+	$(BIN)/python -m pytest -n $(WORKERS)
+
+format: $(STAMP)
+	$(BIN)/python -m ruff check --fix $(LIBRARY)
+	$(BIN)/python -m ruff format $(LIBRARY)
+
+# The picture in README.md, drawn from results/.
+picture: $(STAMP)
+	$(BIN)/python -m msa.report.figures book/_static
+
+clean:
+	rm -rf _build build

@@ -1,0 +1,1 @@
+"""Tables, figures and pages: everything a reader sees of the results."""

@@ -1,0 +1,223 @@
+"""How every figure of the book looks, and how it reaches a page.
+
+One colour and one marker per system, fixed here, so that a system looks the same in
+every figure of the book. Systems that share a hue for some kind of colour vision never
+share a marker. Figures are opaque white: they stay readable in dark mode and in print.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib as mpl
+import seaborn as sns
+from matplotlib.figure import Figure
+
+
+class SystemStyle(NamedTuple):
+    """Colour (hex), matplotlib marker and line style of one system."""
+
+    colour: str
+    marker: str
+    line: str = "-"
+
+
+SYSTEMS = {
+    "MFMB-Net": SystemStyle("#0072B2", "o"),
+    "MIT-FRNet": SystemStyle("#D55E00", "s"),
+    "TFR-Net": SystemStyle("#009E73", "D"),
+    "TFN": SystemStyle("#882255", "^"),
+    "LMF": SystemStyle("#B07D00", "v"),
+    "MulT": SystemStyle("#332288", "<"),
+    "MISA": SystemStyle("#C2559E", ">"),
+    "Self-MM": SystemStyle("#8C5A2B", "P"),
+    "MMIM": SystemStyle("#3A8FD0", "X"),
+    "text-linear": SystemStyle("#222222", "*", "--"),
+    "constant": SystemStyle("#6E6E6E", "h", ":"),
+    "FC(T)": SystemStyle("#AA3377", "p", "-."),
+    "FC(A)": SystemStyle("#7A7A1E", "d", "-."),
+    "FC(V)": SystemStyle("#CC6677", "8", "-."),
+    "Concat(V,A,T)": SystemStyle("#2A8C82", "H", "-."),
+}
+"""Style of every system, in the order in which tables and legends list them. Colours
+have a contrast of at least 3:1 on white."""
+
+SPLIT_COLOURS = {"train": "#0072B2", "valid": "#D55E00", "test": "#009E73"}
+"""Colour of each split wherever splits are drawn together."""
+
+MODALITY_COLOURS = {"text": "#332288", "audio": "#B07D00", "vision": "#117733"}
+"""Colour of each modality wherever modalities are drawn together."""
+
+_RC = {
+    "figure.facecolor": "white",
+    "figure.dpi": 100,
+    "savefig.facecolor": "white",
+    "savefig.transparent": False,
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib: the same everywhere
+    "font.size": 11,
+    "axes.titlesize": 12,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 11,
+    "xtick.labelsize": 10,
+    "ytick.labelsize": 10,
+    "legend.fontsize": 10,
+    "legend.frameon": False,
+    "axes.edgecolor": "#444444",
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": "#DDDDDD",
+    "grid.linewidth": 0.7,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 6,
+    "svg.hashsalt": "msa",  # the same figure gives the same file
+    "image.cmap": "cividis",
+}
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """Draw in the book's style inside a ``with`` block, and leave no trace after."""
+    with mpl.rc_context():
+        sns.set_theme(context="notebook", style="whitegrid", rc=_RC)
+        yield
+
+
+def system_style(model: str) -> SystemStyle:
+    """Return the fixed style of a system.
+
+    Parameters
+    ----------
+    model : str
+        Name of the system in the model registry.
+
+    Raises
+    ------
+    KeyError
+        If no style is fixed for it.
+    """
+    if model not in SYSTEMS:
+        raise KeyError(
+            f"no colour and marker are fixed for the system {model!r}; "
+            "add it to SYSTEMS in msa/report/style.py"
+        )
+    return SYSTEMS[model]
+
+
+def system_order(models: object) -> list[str]:
+    """Return the distinct names in ``models`` in the order of `SYSTEMS`."""
+    present = set(models)
+    for model in present:
+        system_style(model)  # an unknown one is an error, not a silent omission
+    return [model for model in SYSTEMS if model in present]
+
+
+def _data_uri(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def download_link(name: str, kind: str, content: bytes, text: str) -> str:
+    """Return an HTML link that saves ``content`` as a file, without any server.
+
+    Parameters
+    ----------
+    name : str
+        File name that the reader's browser proposes.
+    kind : str
+        Media type, such as ``"text/csv"``.
+    content : bytes
+        The file.
+    text : str
+        What the link says.
+    """
+    return (
+        f'<a download="{html.escape(name)}" href="{_data_uri(kind, content)}">'
+        f"{html.escape(text)}</a>"
+    )
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A finished figure: what a page shows of it and what a reader can download.
+
+    Attributes
+    ----------
+    name : str
+        Stem of the file names.
+    alt : str
+        What the figure shows, in words, for readers who do not see it.
+    caption : str
+        Line under the figure: data set, feature view, encoder, rates, seeds.
+    svg, pdf, png : bytes
+        The figure in three formats; the page shows the SVG.
+    """
+
+    name: str
+    alt: str
+    caption: str
+    svg: bytes
+    pdf: bytes
+    png: bytes
+
+    @classmethod
+    def of(cls, figure: Figure, name: str, alt: str, caption: str) -> Picture:
+        """Render a matplotlib figure in all formats.
+
+        Raises
+        ------
+        ValueError
+            If ``alt`` or ``caption`` is empty: no figure goes out without a label.
+        """
+        if not alt.strip() or not caption.strip():
+            raise ValueError(f"the figure {name!r} needs an alt text and a caption")
+
+        def render(kind: str, **metadata: None) -> bytes:
+            buffer = io.BytesIO()
+            # Dates are left out, so that an unchanged figure is an unchanged file.
+            figure.savefig(
+                buffer, format=kind, bbox_inches="tight", dpi=150, metadata=metadata
+            )
+            return buffer.getvalue()
+
+        with mpl.rc_context(_RC):
+            svg = render("svg", Date=None)
+            pdf = render("pdf", CreationDate=None)
+            png = render("png")
+        return cls(name, alt, caption, svg, pdf, png)
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        """Show the SVG with caption and downloads; PNG where HTML cannot go."""
+        downloads = " · ".join(
+            (
+                download_link(f"{self.name}.svg", "image/svg+xml", self.svg, "SVG"),
+                download_link(f"{self.name}.pdf", "application/pdf", self.pdf, "PDF"),
+            )
+        )
+        page = (
+            f'<figure class="msa-figure">'
+            f'<img src="{_data_uri("image/svg+xml", self.svg)}" '
+            f'alt="{html.escape(self.alt)}">'
+            f"<figcaption>{html.escape(self.caption)} "
+            f'<span class="msa-downloads">{downloads}</span></figcaption></figure>'
+        )
+        return {
+            "text/html": page,
+            "image/png": base64.b64encode(self.png).decode("ascii"),
+            "text/plain": f"{self.alt}\n{self.caption}",
+        }
+
+    def save(self, folder: Path) -> Path:
+        """Write ``<name>.svg`` into a folder, made if need be, and return its path."""
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{self.name}.svg"
+        path.write_bytes(self.svg)
+        return path
