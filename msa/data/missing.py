@@ -73,15 +73,14 @@ def kept_masks(
     if not 0.0 <= rate <= 1.0:
         raise ValueError(f"the missing rate is {rate}; it must be within 0 and 1")
     real = split.padding_masks()
-    if rate == 0.0:
-        # A draw of exactly 0.0 does not exceed the rate, yet nothing may go missing.
-        return real
     kept = {}
     for modality, seed in zip(MODALITIES, seeds, strict=True):
         shape = tuple(real[modality].shape)
         # The legacy generator is the protocol: a Generator would draw other masks.
         draws = np.random.RandomState(seed).uniform(size=shape)
-        kept[modality] = torch.from_numpy(draws > rate) & real[modality]  # (N, T)
+        # A draw of exactly 0.0 does not exceed the rate 0, where all must be kept.
+        survives = torch.from_numpy((draws > rate) | (rate == 0.0))
+        kept[modality] = survives & real[modality]  # (N, T)
     rows = torch.arange(len(split))
     kept["text"][:, 0] = True  # [CLS]
     kept["text"][rows, real["text"].sum(1) - 1] = True  # [SEP]

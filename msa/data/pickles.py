@@ -59,6 +59,8 @@ class _Array:
     def numpy(self) -> np.ndarray:
         dtype = self.dtype.numpy
         if dtype.kind == "O":
+            if not isinstance(self.data, list):
+                raise TypeError("an array of objects is not given as a list")
             flat = np.empty(len(self.data), dtype=object)
             flat[:] = self.data
         else:

@@ -15,8 +15,8 @@ _OFFICIAL = (
     "(thuiar/MMSA) links in its README, and keep its folder layout."
 )
 _CLIP_CONTEXT = (
-    "Ask the makers of this study for the clip-context files; the project's README "
-    "says how they were built."
+    "Ask the makers of this study for their clip-context files: they hold features of "
+    "research data sets and are not part of the repository."
 )
 _DEMO = "Nothing to obtain: the package generates this set from a seed."
 
