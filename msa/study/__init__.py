@@ -1,0 +1,1 @@
+"""Studies: grids of runs, the store of finished ones, what is estimated from them."""
