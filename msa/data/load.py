@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 from msa.data.contract import Split
 from msa.data.paths import data_dir
-from msa.data.pickles import DataError, read_splits
+from msa.data.pickles import DataError, Repair, read_splits
 from msa.data.registry import DataSource, source, sources
 
 
@@ -35,7 +34,10 @@ class Dataset:
     standardised : bool
         Whether audio and vision were standardised with train statistics.
     notes : tuple of str
-        What was repaired while reading, for the data passport.
+        What a reader of results must know: repairs, and a checksum other than the
+        published one.
+    repairs : tuple of Repair
+        What was repaired while reading, counted.
     """
 
     source: DataSource
@@ -43,6 +45,7 @@ class Dataset:
     sha256: str
     standardised: bool
     notes: tuple[str, ...] = ()
+    repairs: tuple[Repair, ...] = ()
 
 
 def load(
@@ -83,21 +86,29 @@ def load(
     """
     chosen = source(dataset, view)
     if chosen.path is None:
-        from msa.data.demo import make_demo  # only the demo set needs its grammar
+        # Only the demo set needs its grammar and a tokenizer.
+        from msa.data.demo import DEMO_SEED, demo_sha256, make_demo
 
-        splits, notes = make_demo(seed=0).splits, ()
-        sha256 = _content_hash(splits)
+        demo = make_demo(DEMO_SEED)
+        splits, sha256, repairs = demo.splits, demo_sha256(demo), ()
     else:
         folder = Path(root) if root is not None else data_dir()
         path = folder / chosen.path
         if not path.is_file():
             raise MissingData(_missing(chosen, folder))
-        splits, sha256, notes = read_splits(path, chosen)
+        splits, sha256, repairs = read_splits(path, chosen)
     if standardise is None:
         standardise = chosen.view in ("clip-context", "synthetic")
     if standardise:
         splits = _standardised(splits)
-    return Dataset(chosen, splits, sha256, standardise, notes)
+    notes = [str(repair) for repair in repairs]
+    if chosen.sha256 is not None and sha256 != chosen.sha256:
+        # Not an error: makers publish corrected files.
+        notes.append(
+            f"{chosen.path}: SHA-256 {sha256} is not the published {chosen.sha256}; "
+            "results may differ from those of the published file"
+        )
+    return Dataset(chosen, splits, sha256, standardise, tuple(notes), repairs)
 
 
 def _missing(wanted: DataSource, folder: Path) -> str:
@@ -117,16 +128,6 @@ def _missing(wanted: DataSource, folder: Path) -> str:
         "and did not find it (the environment variable MSA_DATA names another data "
         f"folder). {wanted.obtain} Its SHA-256 is {wanted.sha256}. {there}"
     )
-
-
-def _content_hash(splits: dict[str, Split]) -> str:
-    """Hash what a generated set holds, in place of the file that it has not."""
-    digest = hashlib.sha256()
-    for name, split in splits.items():
-        digest.update(repr((name, split.ids, split.raw_text)).encode())
-        for tensor in (split.token_ids, split.audio, split.vision, split.labels):
-            digest.update(tensor.numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _standardised(splits: dict[str, Split]) -> dict[str, Split]:

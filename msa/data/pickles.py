@@ -15,7 +15,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import torch
@@ -31,6 +31,36 @@ class DataError(ValueError):
 
 class RefusedPickle(DataError):
     """A pickle that asks for something other than arrays and plain containers."""
+
+
+class Repair(NamedTuple):
+    """One kind of repair made while reading one column.
+
+    Attributes
+    ----------
+    split, key : str
+        The column.
+    problem : str
+        One of `PROBLEMS`.
+    count : int
+        Values, lengths or steps repaired.
+    """
+
+    split: str
+    key: str
+    problem: str
+    count: int
+
+    def __str__(self) -> str:
+        return f"{self.split} {self.key}: {self.count} {PROBLEMS[self.problem]}"
+
+
+PROBLEMS = {
+    "not finite": "value(s) not finite (NaN or inf) set to 0",
+    "empty": "length(s) of 0 read as 1 (an all-zero step)",
+    "padding": "step(s) beyond the true length set to 0",
+}
+"""What the reader repairs, and how it says so."""
 
 
 class _DType:
@@ -178,7 +208,7 @@ class _Columns:
     file: str
     split: str
     values: dict[str, Any]
-    notes: list[str]
+    repairs: list[Repair]
 
     def error(self, key: str, problem: str, row: int | None = None) -> DataError:
         """Describe a problem with its file, split, key and row."""
@@ -186,10 +216,6 @@ class _Columns:
         if row is not None:
             where += f", row {int(row)}"
         return DataError(f"{where}: {problem}")
-
-    def note(self, key: str, remark: str) -> None:
-        """Keep a remark on a repair for the data passport."""
-        self.notes.append(f"{self.split} {key}: {remark}")
 
     def column(self, key: str) -> Any:
         if key not in self.values:
@@ -298,7 +324,7 @@ class _Columns:
         if empty:
             # The official unaligned files may hold clips where nothing was detected;
             # a sequence needs one step, and its padding is the zero vector it is.
-            self.note(key, f"{empty} length(s) of 0 read as 1 (an all-zero step)")
+            self.repairs.append(Repair(self.split, key, "empty", empty))
         return torch.from_numpy(np.maximum(lengths, 1))
 
     def sequences(self, key: str, lengths: Tensor, values: np.ndarray) -> Tensor:
@@ -309,12 +335,12 @@ class _Columns:
         count = int(infinite.sum())
         if count:
             features[infinite] = 0.0
-            self.note(key, f"{count} value(s) not finite (NaN or inf) set to 0")
+            self.repairs.append(Repair(self.split, key, "not finite", count))
         padding = torch.arange(features.shape[1]) >= lengths[:, None]  # (N, T)
         used = int((features.ne(0).any(2) & padding).sum())
         if used:
             features[padding] = 0.0
-            self.note(key, f"{used} step(s) beyond the true length set to 0")
+            self.repairs.append(Repair(self.split, key, "padding", used))
         return features
 
 
@@ -408,7 +434,7 @@ def _check_shapes(file: str, splits: dict[str, Split]) -> None:
 
 def read_splits(
     path: Path, source: DataSource
-) -> tuple[dict[str, Split], str, tuple[str, ...]]:
+) -> tuple[dict[str, Split], str, tuple[Repair, ...]]:
     """Read and validate a pickle in the MMSA layout.
 
     Parameters
@@ -416,7 +442,7 @@ def read_splits(
     path : Path
         The file.
     source : DataSource
-        What the file claims to be: label range, view, published SHA-256.
+        What the file claims to be: its view and label range.
 
     Returns
     -------
@@ -424,8 +450,8 @@ def read_splits(
         Keyed by split name.
     sha256 : str
         SHA-256 of the file, in hexadecimal.
-    notes : tuple of str
-        Everything that was repaired, and a checksum other than the published one.
+    repairs : tuple of Repair
+        Everything that was repaired.
 
     Raises
     ------
@@ -439,17 +465,11 @@ def read_splits(
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
         stream.seek(0)
         content = read_pickle(stream, path.name)
-    notes = []
-    if source.sha256 is not None and sha256 != source.sha256:
-        notes.append(
-            f"{path.name}: SHA-256 {sha256} is not the published {source.sha256}; "
-            "results may differ from those of the published file"
-        )
     if not isinstance(content, dict):
         raise DataError(
             f"{path.name}: expected a dictionary of splits, found {_kind(content)}"
         )
-    splits = {}
+    splits, repairs = {}, []
     for name in SPLITS:
         columns = content.pop(name, None)  # a split's raw bytes go once it is read
         if not isinstance(columns, dict):
@@ -458,7 +478,7 @@ def read_splits(
                 f"{path.name}: split {name!r} {problem}; the MMSA layout has a "
                 f"dictionary of columns for each of {', '.join(SPLITS)}"
             )
-        splits[name] = _split(_Columns(path.name, name, columns, notes), source)
+        splits[name] = _split(_Columns(path.name, name, columns, repairs), source)
     _check_shapes(path.name, splits)
     _check_ids(path.name, splits)
-    return splits, sha256, tuple(notes)
+    return splits, sha256, tuple(repairs)
