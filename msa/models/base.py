@@ -8,10 +8,12 @@ it trains. Sizes: ``B`` samples, ``T`` steps, ``d`` features; modalities are key
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 
@@ -24,6 +26,42 @@ class Shape(NamedTuple):
 
 Shapes = dict[str, Shape]
 """Shape of every modality, keyed by modality: all a model is told about its data."""
+
+
+class Hyper(BaseModel):
+    """Hyper-parameters that every trained model has; each model adds its own.
+
+    The defaults are MFMB-Net's and MIT-FRNet's on MOSI (dossier, training tables).
+    Frozen and strict: an unknown name or a wrong type is refused.
+
+    Attributes
+    ----------
+    batch_size : int
+    lr, lr_encoder : float
+        Adam's learning rate for the model and for a fine-tuned text encoder.
+    weight_decay, weight_decay_encoder : float
+        L2 penalty added to the gradient (the encoder's norms and biases have none).
+    clip_value : float or None
+        Bound on every gradient element.
+    plateau_patience : int or None
+        Epochs without a better validation loss before the rate is cut.
+    plateau_factor : float
+        What the rate is then multiplied by.
+    early_stop : int
+        Epochs without a better validation MAE before training ends.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    batch_size: int = 24
+    lr: float = 2e-3
+    lr_encoder: float = 1e-5
+    weight_decay: float = 1e-3
+    weight_decay_encoder: float = 1e-4
+    clip_value: float | None = 0.8
+    plateau_patience: int | None = 5
+    plateau_factor: float = 0.1
+    early_stop: int = 6
 
 
 @dataclass
@@ -47,6 +85,12 @@ class Batch:
         Row of each sample in its split, for models that keep a memory.
     modality_labels : dict of str to Tensor of float, shape (B,)
         Unimodal scores where the data set has them, else empty.
+    damaged : bool
+        Whether anything is missing in the split the batch comes from, known without
+        looking at the device.
+    token_ids : dict of str to Tensor of int64, shape (B, L)
+        ``"damaged"`` and ``"complete"`` ids where the text encoder is fine-tuned (the
+        text features are then made from them), else empty.
     """
 
     inputs: dict[str, Tensor]
@@ -56,6 +100,8 @@ class Batch:
     labels: Tensor
     index: Tensor
     modality_labels: dict[str, Tensor] = field(default_factory=dict)
+    damaged: bool = True
+    token_ids: dict[str, Tensor] = field(default_factory=dict)
 
     def lengths(self, modality: str) -> Tensor:
         """Return the number of real steps, int64, shape (B,)."""
@@ -129,3 +175,29 @@ class Model(nn.Module):
     def weights(self, epoch: int) -> dict[str, float]:
         """Return the weight of every loss term in an epoch (numbered from 1)."""
         return self.loss_weights
+
+    def parameter_groups(self, hyper: Hyper) -> list[dict]:
+        """Return the optimiser's parameter groups: one for the whole model."""
+        return [
+            {
+                "params": list(self.parameters()),
+                "lr": hyper.lr,
+                "weight_decay": hyper.weight_decay,
+            }
+        ]
+
+
+class Reference(ABC):
+    """A reference system that is solved in closed form instead of being trained."""
+
+    @abstractmethod
+    def fit(self, train: Batch, valid: Batch) -> None:
+        """Fit on the whole training split; the validation split may choose settings."""
+
+    @abstractmethod
+    def predict(self, batch: Batch) -> Tensor:
+        """Return scores, float32, shape (B,)."""
+
+    @abstractmethod
+    def count_parameters(self) -> int:
+        """Return the number of fitted values."""

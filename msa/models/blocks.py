@@ -1,0 +1,236 @@
+"""Sub-networks that TFR-Net, MIT-FRNet and MFMB-Net have in common.
+
+TFR-Net is the ancestor of both papers' models. What the three share stands here once;
+what they change is in their own files.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from msa.data.contract import MODALITIES
+from msa.models.base import Batch, Shapes
+from msa.models.layers import (
+    BiRNN,
+    Conv,
+    EncoderBank,
+    TransformerEncoder,
+    attention_bias,
+    dropout,
+    embed,
+    masked_max,
+    smooth_l1,
+)
+
+OTHERS = {
+    "text": ("audio", "vision"),
+    "audio": ("text", "vision"),
+    "vision": ("text", "audio"),
+}
+"""The two source modalities of each query modality, in table order."""
+
+SOURCE_DROPOUT = {"text": 0.2, "audio": 0.1, "vision": 0.0}
+"""Dropout on cross-attention weights, by source modality (dossier, MFMB-Net 2)."""
+
+SELF_DROPOUT = 0.2
+"""Dropout on self-attention weights."""
+
+RECURRENT_WIDTH = {"text": 36, "audio": 20, "vision": 48}
+"""Hidden units per direction of the gate encoder (dossier, MFMB-Net 4)."""
+
+
+class CrossmodalEncoders(nn.Module):
+    """Intra- and inter-modal encoders: three per modality, side by side.
+
+    MIT-FRNet eqs. 2-6: each modality attends to itself and to the two others; the
+    three results are concatenated on the feature axis.
+
+    Parameters
+    ----------
+    width, heads : int
+        Common width ``d`` and attention heads.
+    self_layers, cross_layers : int
+    embed_dropout, relu_dropout, residual_dropout : float
+    """
+
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        self_layers: int,
+        cross_layers: int,
+        embed_dropout: float,
+        relu_dropout: float,
+        residual_dropout: float,
+    ) -> None:
+        super().__init__()
+        self.embed_dropout = embed_dropout
+        self.banks = nn.ModuleDict()
+        for query in MODALITIES:
+            crossing = tuple(SOURCE_DROPOUT[source] for source in OTHERS[query])
+            # One bank of three where the depths allow it, else one of one and of two.
+            if self_layers == cross_layers:
+                depths = [((SELF_DROPOUT, *crossing), self_layers)]
+            else:
+                depths = [((SELF_DROPOUT,), self_layers), (crossing, cross_layers)]
+            self.banks[query] = nn.ModuleList(
+                EncoderBank(
+                    len(drops),
+                    width,
+                    heads,
+                    layers,
+                    drops,
+                    relu_dropout,
+                    residual_dropout,
+                )
+                for drops, layers in depths
+            )
+
+    def forward(self, x: dict[str, Tensor], mask: dict[str, Tensor]) -> dict:
+        """Map sequences (B, T, d) per modality to (B, T, 3d), order self, others."""
+        seen = {m: embed(x[m], self.embed_dropout, self.training) for m in MODALITIES}
+        bias = {m: attention_bias(mask[m]) for m in MODALITIES}
+        out = {}
+        for query in MODALITIES:
+            sources = (None, *((seen[s], bias[s]) for s in OTHERS[query]))
+            parts, start = [], 0
+            for bank in self.banks[query]:
+                chosen = sources[start : start + bank.count]
+                parts.extend(bank(seen[query], bias[query], chosen))
+                start += bank.count
+            out[query] = torch.cat(parts, -1)  # (B, T, 3d)
+        return out
+
+
+class ConvProjection(nn.Module):
+    """Length-preserving convolutions to a common width (MIT-FRNet eq. 1).
+
+    Kernels 1, 5 and 3 for text, audio and vision, no bias; dropout on the text.
+    """
+
+    KERNELS = {"text": 1, "audio": 5, "vision": 3}  # noqa: RUF012
+
+    def __init__(self, shapes: Shapes, width: int, text_dropout: float) -> None:
+        super().__init__()
+        self.text_dropout = text_dropout
+        self.convs = nn.ModuleDict(
+            {
+                m: Conv(shapes[m].width, width, self.KERNELS[m], bias=False)
+                for m in MODALITIES
+            }
+        )
+
+    def forward(self, x: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Map (B, T, d_m) per modality to (B, T, d)."""
+        text = dropout(x["text"], self.text_dropout, self.training)
+        x = {**x, "text": text}
+        return {m: self.convs[m](x[m]) for m in MODALITIES}
+
+
+class GateEncoder(nn.Module):
+    """Gate encoder: BiGRU, convolutional gate, linear, maximum over time.
+
+    MIT-FRNet eqs. 13-17, with what enters the linear map left to the caller:
+    the recurrent states and their gated form as in eq. 16.
+
+    Parameters
+    ----------
+    inputs, hidden, layers : int
+    reads : {"states", "inputs"}
+        What stands beside the gated states in the linear map: the recurrent states
+        (eq. 16 of MIT-FRNet) or the encoder's own input (TFR-Net).
+    squash : bool
+        Whether a tanh follows the linear map (TFR-Net).
+    drop : float
+        Dropout on the pooled vector.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        hidden: int,
+        layers: int,
+        reads: str,
+        squash: bool,
+        drop: float,
+    ) -> None:
+        super().__init__()
+        self.reads, self.squash, self.drop = reads, squash, drop
+        self.rnn = BiRNN("gru", inputs, hidden, layers)
+        self.gate = Conv(2 * hidden, 1, 3)
+        beside = 2 * hidden if reads == "states" else inputs
+        self.linear = nn.Linear(beside + 2 * hidden, hidden)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Map (B, T, inputs) under a mask (B, T) to (B, hidden)."""
+        states = self.rnn(x, mask)  # eq. 13 (B, T, 2h)
+        gate = self.gate(states)  # eq. 14 (B, T, 1)
+        gated = states.tanh() * gate.sigmoid()  # eq. 15
+        beside = states if self.reads == "states" else x
+        mixed = self.linear(torch.cat([beside, gated], -1))  # eq. 16 (B, T, h)
+        if self.squash:
+            mixed = mixed.tanh()
+        return dropout(masked_max(mixed, mask), self.drop, self.training)  # eq. 17
+
+
+class Reconstruction(nn.Module):
+    """Attention over each modality's steps, then a linear map to its features.
+
+    MIT-FRNet eqs. 7-8 and TFR-Net: a self-attention encoder of its own per modality.
+
+    Parameters
+    ----------
+    shapes : Shapes
+    width, heads, layers : int
+        Of the encoder that reads (B, T, width).
+    """
+
+    def __init__(self, shapes: Shapes, width: int, heads: int, layers: int) -> None:
+        super().__init__()
+        self.encoders = nn.ModuleDict(
+            {
+                m: TransformerEncoder(width, heads, layers, positions=False)
+                for m in MODALITIES
+            }
+        )
+        self.linear = nn.ModuleDict(
+            {m: nn.Linear(width, shapes[m].width) for m in MODALITIES}
+        )
+
+    def forward(
+        self, x: dict[str, Tensor], mask: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Map (B, T, width) per modality to (B, T, d_m)."""
+        return {m: self.linear[m](self.encoders[m](x[m], mask[m])) for m in MODALITIES}
+
+
+def missing_losses(rebuilt: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+    """Smooth-L1 on the missing steps of each modality (MFMB-Net eq. 18).
+
+    Returns
+    -------
+    dict of str to scalar Tensor
+        ``"reconstruction_<modality>"``; 0 where nothing is missing.
+    """
+    return {
+        f"reconstruction_{m}": smooth_l1(rebuilt[m], batch.targets[m], batch.missing[m])
+        for m in MODALITIES
+    }
+
+
+class Classifier(nn.Module):
+    """Batch normalisation, hidden layer, one score (dossier, MIT-FRNet 1)."""
+
+    def __init__(self, inputs: int, hidden: int, drop: float) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(inputs)
+        self.hidden = nn.Linear(inputs, hidden)
+        self.drop = drop
+        self.score = nn.Linear(hidden, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, inputs) to scores (B,)."""
+        x = F.leaky_relu(self.hidden(self.norm(x)), 0.01)
+        return self.score(dropout(x, self.drop, self.training))[:, 0]

@@ -1,0 +1,148 @@
+"""The one list of systems: names, classes, hyper-parameters, variants."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from msa.models import mfmb_net, mit_frnet, tfr_net
+from msa.models.base import Hyper, Model, Reference, Shapes
+from msa.models.references import Constant, TextLinear, TextLinearHyper
+
+
+class UnknownModel(ValueError):
+    """A system, variant or hyper-parameter that does not exist."""
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """One system of the study.
+
+    Attributes
+    ----------
+    name : str
+        As tables print it.
+    build : callable
+        ``build(shapes, hyper)`` returns a :class:`Model` or a :class:`Reference`.
+    hyper : type
+        Its hyper-parameters, a subclass of :class:`Hyper`.
+    source : str
+        Where it is described.
+    datasets : dict of str to dict
+        Hyper-parameters that differ on a data set.
+    variants : dict of str to dict
+        Named bundles of hyper-parameters; the first is the default.
+    """
+
+    name: str
+    build: Callable[[Shapes, Any], Model | Reference]
+    hyper: type[Hyper]
+    source: str
+    datasets: dict[str, dict] = field(default_factory=dict)
+    variants: dict[str, dict] = field(default_factory=lambda: {"paper": {}})
+
+    @property
+    def default_variant(self) -> str:
+        """The variant used when none is named."""
+        return next(iter(self.variants))
+
+    def resolve(self, dataset: str, variant: str, overrides: dict | None = None) -> Any:
+        """Return the validated hyper-parameters of a run.
+
+        Later ones win: class defaults, the data set's, the variant's, the overrides.
+
+        Raises
+        ------
+        UnknownModel
+            For a variant or hyper-parameter that does not exist, or a wrong type.
+        """
+        if variant not in self.variants:
+            known = ", ".join(self.variants)
+            raise UnknownModel(
+                f"{self.name} has no variant {variant!r}; it has: {known}"
+            )
+        values = {
+            **self.datasets.get(dataset, {}),
+            **self.variants[variant],
+            **(overrides or {}),
+        }
+        try:
+            return self.hyper(**values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(str(part) for part in first["loc"])
+            known = ", ".join(self.hyper.model_fields)
+            raise UnknownModel(
+                f"{self.name}: hyper-parameter {name!r}: {first['msg']} "
+                f"(got {first['input']!r}). Known: {known}"
+            ) from error
+
+
+MODELS = {
+    entry.name: entry
+    for entry in (
+        ModelEntry(
+            "MFMB-Net",
+            mfmb_net.MFMBNet,
+            mfmb_net.MFMBNetHyper,
+            "Tao et al., AAAI 2025",
+            {"sims": mfmb_net.SIMS},
+            {
+                "paper": {},
+                "w/o F-1": {"macro": False},
+                "w/o F-2": {"micro": False},
+                "w/o Recon": {"reconstruction": False},
+            },
+        ),
+        ModelEntry(
+            "MIT-FRNet",
+            mit_frnet.MITFRNet,
+            mit_frnet.MITFRNetHyper,
+            "Li et al., Expert Systems with Applications 2024",
+            {"sims": mit_frnet.SIMS},
+            {
+                "paper": {},
+                "w/o MMR": {"reconstruction": False},
+                "w/o MITR": {"similarity": False},
+            },
+        ),
+        ModelEntry(
+            "TFR-Net",
+            tfr_net.TFRNet,
+            tfr_net.TFRNetHyper,
+            "Yuan et al., ACM Multimedia 2021",
+            {"sims": tfr_net.SIMS},
+        ),
+        ModelEntry(
+            "constant",
+            Constant,
+            Hyper,
+            "median of the training labels",
+            variants={"reference": {}},
+        ),
+        ModelEntry(
+            "text-linear",
+            TextLinear,
+            TextLinearHyper,
+            "ridge regression on mean-pooled frozen text features",
+            variants={"reference": {}},
+        ),
+    )
+}
+
+
+def model_entry(name: str) -> ModelEntry:
+    """Look a system up by name, whatever its case.
+
+    Raises
+    ------
+    UnknownModel
+        With the list of known names.
+    """
+    by_lower = {known.lower(): entry for known, entry in MODELS.items()}
+    if name.lower() not in by_lower:
+        raise UnknownModel(f"no model {name!r}; known: {', '.join(MODELS)}")
+    return by_lower[name.lower()]

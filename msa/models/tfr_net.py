@@ -1,0 +1,131 @@
+"""TFR-Net (Yuan et al., ACM Multimedia 2021): the common ancestor of both papers.
+
+Convolutions bring the modalities to one width, nine Transformer encoders relate them
+within and across, a reconstruction branch rebuilds what is missing, and a gate encoder
+per modality condenses each sequence for the classifier. Source: the dossier's section
+on TFR-Net; equation numbers below are MIT-FRNet's, which restates the same layers.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from msa.data.contract import MODALITIES
+from msa.models.base import Batch, Hyper, Model, Outputs, Shapes
+from msa.models.blocks import (
+    RECURRENT_WIDTH,
+    Classifier,
+    ConvProjection,
+    CrossmodalEncoders,
+    GateEncoder,
+    Reconstruction,
+    missing_losses,
+)
+
+
+class TFRNetHyper(Hyper):
+    """TFR-Net's hyper-parameters; defaults for MOSI and MOSEI."""
+
+    width: int = 30
+    heads: int = 6
+    self_layers: int = 3
+    cross_layers: int = 3
+    text_dropout: float = 0.2
+    embed_dropout: float = 0.2
+    relu_dropout: float = 0.2
+    residual_dropout: float = 0.2
+    gate_layers: int = 3
+    gate_dropout: float = 0.2
+    reconstruction: bool = True
+    reconstruction_layers: int = 3
+    reconstruction_heads: int = 6
+    weight_text: float = 5.0
+    weight_audio: float = 2.0
+    weight_vision: float = 20.0
+    classifier_hidden: int = 128
+    classifier_dropout: float = 0.0
+
+
+SIMS = {
+    "batch_size": 16,
+    "plateau_patience": 10,
+    "cross_layers": 2,
+    "relu_dropout": 0.0,
+    "embed_dropout": 0.1,
+    "weight_text": 1.0,
+    "weight_audio": 0.01,
+    "weight_vision": 0.0001,
+    "classifier_dropout": 0.1,
+}
+"""What differs on CH-SIMS (dossier, hyper-parameter tables)."""
+
+
+class TFRNet(Model):
+    """Transformer-based feature reconstruction network.
+
+    Parameters
+    ----------
+    shapes : Shapes
+        Padded length and width of every modality.
+    hyper : TFRNetHyper
+    """
+
+    def __init__(self, shapes: Shapes, hyper: TFRNetHyper) -> None:
+        super().__init__()
+        d = hyper.width
+        self.project = ConvProjection(shapes, d, hyper.text_dropout)
+        self.relate = CrossmodalEncoders(
+            d,
+            hyper.heads,
+            hyper.self_layers,
+            hyper.cross_layers,
+            hyper.embed_dropout,
+            hyper.relu_dropout,
+            hyper.residual_dropout,
+        )
+        self.rebuild = (
+            Reconstruction(
+                shapes,
+                3 * d,
+                hyper.reconstruction_heads,
+                hyper.reconstruction_layers,
+            )
+            if hyper.reconstruction
+            else None
+        )
+        self.condense = nn.ModuleDict(
+            {
+                m: GateEncoder(
+                    3 * d,
+                    RECURRENT_WIDTH[m],
+                    hyper.gate_layers,
+                    reads="inputs",
+                    squash=True,
+                    drop=hyper.gate_dropout,
+                )
+                for m in MODALITIES
+            }
+        )
+        self.classify = Classifier(
+            sum(RECURRENT_WIDTH.values()),
+            hyper.classifier_hidden,
+            hyper.classifier_dropout,
+        )
+        self.loss_weights = {
+            "task": 1.0,
+            "reconstruction_text": hyper.weight_text,
+            "reconstruction_audio": hyper.weight_audio,
+            "reconstruction_vision": hyper.weight_vision,
+        }
+
+    def forward(self, batch: Batch) -> Outputs:
+        """Predict, and rebuild the missing steps where there are any."""
+        c = self.project(batch.inputs)  # eq. 1, (B, T, d)
+        h = self.relate(c, batch.mask)  # eqs. 2-6, (B, T, 3d)
+        pooled = [self.condense[m](h[m], batch.mask[m]) for m in MODALITIES]
+        prediction = self.classify(torch.cat(pooled, -1))  # eqs. 13-18, (B,)
+        if self.rebuild is None or not batch.damaged:
+            return Outputs(prediction)
+        rebuilt = self.rebuild(h, batch.mask)  # eqs. 7-8, (B, T, d_m)
+        return Outputs(prediction, rebuilt, missing_losses(rebuilt, batch))

@@ -1,0 +1,173 @@
+"""The trainer: knows batches and losses, and nothing of the model it trains."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+from tqdm import tqdm
+
+from msa.models.base import Hyper, Model
+from msa.train.batches import DeviceSplit
+
+EVALUATION_BATCH = 128
+"""Rows predicted at a time; no result depends on it."""
+
+
+class NonFiniteLoss(RuntimeError):
+    """A loss term became NaN or infinite."""
+
+
+@dataclass
+class Fit:
+    """What training leaves behind.
+
+    Attributes
+    ----------
+    curves : list of dict
+        Rows ``epoch, split, term, value``: every loss term, unweighted, and the
+        weighted ``"total"``, for train (mean over the epoch's batches) and valid.
+    best_epoch : int
+        Epoch with the lowest validation MAE, whose weights the model now has.
+    epochs : int
+        Epochs trained.
+    seconds : float
+        Wall time.
+    """
+
+    curves: list[dict] = field(default_factory=list)
+    best_epoch: int = 0
+    epochs: int = 0
+    seconds: float = 0.0
+
+
+@torch.no_grad()
+def evaluate(
+    model: Model, split: DeviceSplit, epoch: int = 0
+) -> tuple[Tensor, dict[str, float]]:
+    """Predict a split and average its loss terms.
+
+    Returns
+    -------
+    predictions : Tensor of float32, shape (N,)
+        On the host, in row order.
+    terms : dict of str to float
+        Every loss term and the weighted ``"total"``, averaged over samples.
+    """
+    model.eval()
+    predictions = torch.empty(len(split), device=split.device)
+    weights = model.weights(epoch)
+    sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=split.device))
+    for rows, batch in split.by_length(EVALUATION_BATCH, model.trims_padding):
+        outputs = model(batch)
+        predictions[batch.index] = outputs.prediction
+        task = model.task_loss(outputs.prediction, batch.labels)
+        for name, value in {"task": task, **outputs.losses}.items():
+            sums[name] += value * len(rows)
+            sums["total"] += weights[name] * value * len(rows)
+    terms = {name: float(value) / len(split) for name, value in sums.items()}
+    return predictions.float().cpu(), terms
+
+
+def fit(
+    model: Model,
+    train: DeviceSplit,
+    valid: DeviceSplit,
+    hyper: Hyper,
+    *,
+    seed: int,
+    max_epochs: int,
+    progress: bool = False,
+) -> Fit:
+    """Train a model until its validation MAE stops falling.
+
+    Adam with the model's parameter groups, gradients clipped by value, the learning
+    rate cut on a plateau of the validation loss. The weights of the epoch with the
+    lowest validation MAE are put back at the end: one checkpoint, chosen on the
+    validation split, serves all metrics.
+
+    Parameters
+    ----------
+    model : Model
+        On the splits' device.
+    train, valid : DeviceSplit
+    hyper : Hyper
+    seed : int
+        Of the data order.
+    max_epochs : int
+    progress : bool
+        Whether to show a progress bar.
+
+    Raises
+    ------
+    NonFiniteLoss
+        Naming the epoch and the terms.
+    """
+    started = time.perf_counter()
+    order = torch.Generator().manual_seed(seed)
+    groups = model.parameter_groups(hyper)
+    optimiser = torch.optim.Adam(groups, fused=True)
+    parameters = [p for group in groups for p in group["params"]]
+    schedule = None
+    if hyper.plateau_patience is not None:
+        schedule = ReduceLROnPlateau(
+            optimiser, factor=hyper.plateau_factor, patience=hyper.plateau_patience
+        )
+    result = Fit()
+    best, best_state = math.inf, {}
+    bar = tqdm(range(1, max_epochs + 1), disable=not progress, unit="epoch")
+    for epoch in bar:
+        model.train()
+        sums: dict[str, Tensor] = {}
+        steps = 0
+        for batch in train.shuffled(hyper.batch_size, order, model.trims_padding):
+            total, terms = model.objective(batch, epoch)
+            optimiser.zero_grad()
+            total.backward()
+            if hyper.clip_value is not None:
+                torch.nn.utils.clip_grad_value_(parameters, hyper.clip_value)
+            optimiser.step()
+            steps += 1
+            for name, value in {**terms, "total": total}.items():
+                value = value.detach()
+                sums[name] = sums[name] + value if name in sums else value
+        means = {name: float(value) / steps for name, value in sums.items()}
+        _, held_out = evaluate(model, valid, epoch)
+        _check_finite(epoch, train=means, valid=held_out)
+        for split, values in (("train", means), ("valid", held_out)):
+            result.curves.extend(
+                {"epoch": epoch, "split": split, "term": name, "value": value}
+                for name, value in values.items()
+            )
+        result.epochs = epoch
+        if held_out["task"] < best:
+            best, result.best_epoch = held_out["task"], epoch
+            best_state = {k: v.detach().clone() for k, v in model.state_dict().items()}
+        bar.set_postfix(valid_mae=f"{held_out['task']:.3f}", best=f"{best:.3f}")
+        if epoch - result.best_epoch >= hyper.early_stop:
+            break
+        if schedule is not None:
+            schedule.step(held_out["task"])
+    bar.close()
+    model.load_state_dict(best_state)
+    result.seconds = time.perf_counter() - started
+    return result
+
+
+def _check_finite(epoch: int, **splits: dict[str, float]) -> None:
+    bad = [
+        f"{split} {name} = {value}"
+        for split, terms in splits.items()
+        for name, value in terms.items()
+        if not math.isfinite(value)
+    ]
+    if bad:
+        raise NonFiniteLoss(
+            f"epoch {epoch}: {'; '.join(bad)}. The run was stopped; a lower learning "
+            "rate or a look at the data set's notes may help."
+        )
