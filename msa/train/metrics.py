@@ -271,11 +271,11 @@ def score_resamples(
             f1 = _F1_OF[key]
             values[key], values[f1], values[f"{f1}_swapped"] = _binary_scores(*own)
         elif key == "Corr":
-            values[key] = _correlation_of_means(*own / total)
+            mp, mt, mpp, mtt, mpt = own / total
+            spreads = _variance(p, mp, mpp, counts) * _variance(t, mt, mtt, counts)
+            values[key] = _ratio(mpt - mp * mt, np.sqrt(spreads))
         else:
             values[key] = own[0] / total
-    constant = _is_constant(prediction, counts) | _is_constant(truth, counts)
-    values["Corr"][constant] = np.nan
     return {key: values[key] for key in metric_keys(scale)}
 
 
@@ -446,25 +446,21 @@ def _binary_scores(
     return _ratio(tp + tn, total), _ratio(correct, total), _ratio(swapped, total)
 
 
-def _correlation_of_means(
-    p: NDArray, t: NDArray, pp: NDArray, tt: NDArray, pt: NDArray
+def _variance(
+    scores: NDArray, mean: NDArray, square: NDArray, counts: NDArray
 ) -> NDArray[np.float64]:
-    """Pearson correlation from the means of p, t, p², t² and pt, each of shape (B,)."""
-    return _ratio(pt - p * t, np.sqrt(np.maximum((pp - p * p) * (tt - t * t), 0)))
+    """Variance of every resample, shape (B,), from its means of x and x².
 
-
-def _is_constant(scores: NDArray, counts: NDArray) -> NDArray[np.bool_]:
-    """Whether the drawn clips of each resample share one score, shape (B,)."""
-    # Only a resample whose first and last drawn clip agree can be constant, so that
-    # hardly any has to be looked at in full.
-    drawn = counts > 0
-    first = scores[drawn.argmax(1)]
-    last = scores[counts.shape[1] - 1 - drawn[:, ::-1].argmax(1)]
-    suspects = np.flatnonzero(first == last)
-    constant = np.zeros(len(counts), dtype=bool)
-    for row in suspects:
-        constant[row] = np.ptp(scores[drawn[row]]) == 0
-    return constant
+    Exactly 0 where all drawn scores are equal: rounding errors must not look like a
+    spread that something could correlate with.
+    """
+    variance = square - mean**2
+    suspects = variance <= 1e-9 * square
+    constant = np.ptp(scores) == 0
+    for row in np.flatnonzero(suspects):
+        if constant or np.ptp(scores[counts[row] > 0]) == 0:
+            variance[row] = 0.0
+    return np.maximum(variance, 0.0)
 
 
 def _validated(

@@ -1,0 +1,367 @@
+"""Estimates with intervals: a seeded bootstrap over runs and clips together.
+
+Array convention, everywhere in this module:
+
+=============  ================================================================
+``R``          runs (seeds) of one system in one cell of a table
+``N``          clips of the test split, the same and in the same order in all
+``B``          bootstrap resamples
+``S``          missing rates of a sweep
+predictions    (R, N): one row per run
+truth          (N,)
+scores         (B, R): a metric of every run on every draw of clips
+=============  ================================================================
+
+Two things are random in a table cell: which seeds were run, and which clips happen to
+be in the test split. A resample draws both anew, with replacement. All runs are scored
+on the same drawn clips, because all of them answer for the same test split: a run is
+not a fresh sample of clips. With one run only the clips vary, and the interval says
+nothing about seeds. With three runs the bootstrap sees only part of the variation
+between seeds; that is the price of three seeds, and every table shows its ``n``.
+
+A metric that is not defined in one run of a cell is not defined for the cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from msa.train.metrics import METRICS, auilc, metric_keys, mwa, score, score_resamples
+
+RESAMPLES = 1000
+"""Bootstrap resamples behind every published interval."""
+
+LEVEL = 0.95
+"""Coverage of every published interval."""
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What is known of a quantity from ``n`` runs.
+
+    Attributes
+    ----------
+    n : int
+        Runs.
+    mean : float
+        Mean over runs; nan if the quantity is not defined in any one of them.
+    sd : float
+        Standard deviation between runs (ddof 1); nan for a single run.
+    lo, hi : float
+        Bounds of the 95 % percentile interval over runs and clips.
+    undefined : int
+        Runs in which the quantity is not defined, such as Corr of a constant.
+    """
+
+    n: int
+    mean: float
+    sd: float
+    lo: float
+    hi: float
+    undefined: int = 0
+
+
+def draw_counts(rng: np.random.Generator, size: int, resamples: int) -> Floats:
+    """How often each of ``size`` units is in each resample, shape (B, size)."""
+    rows = rng.integers(size, size=(resamples, size))
+    return np.stack([np.bincount(row, minlength=size) for row in rows]).astype(float)
+
+
+@lru_cache(maxsize=4)
+def clip_counts(clips: int, resamples: int = RESAMPLES, seed: int = 0) -> Floats:
+    """Draws of clips, shape (B, N): the same for every system, so that they pair."""
+    counts = draw_counts(np.random.default_rng([seed, 0]), clips, resamples)
+    counts.flags.writeable = False
+    return counts
+
+
+def run_counts(
+    runs: int, resamples: int = RESAMPLES, seed: int = 0, system: int = 0
+) -> Floats:
+    """Draws of runs, shape (B, R), independent of those of clips and other systems."""
+    return draw_counts(np.random.default_rng([seed, 1 + system]), runs, resamples)
+
+
+def run_scores(
+    predictions: ArrayLike, truth: ArrayLike, scale: str
+) -> dict[str, Floats]:
+    """Every metric of every run on the real test split, each of shape (R,)."""
+    runs = [score(row, truth, scale) for row in _runs(predictions, truth)]
+    return {key: np.array([run[key] for run in runs]) for key in metric_keys(scale)}
+
+
+def resampled_scores(
+    predictions: ArrayLike, truth: ArrayLike, scale: str, counts: Floats
+) -> dict[str, Floats]:
+    """Every metric of every run on every draw of clips, each of shape (B, R)."""
+    rows = _runs(predictions, truth)
+    runs = [score_resamples(row, truth, scale, counts) for row in rows]
+    return {key: np.stack([run[key] for run in runs], 1) for key in metric_keys(scale)}
+
+
+def mean_over_runs(scores: Floats, counts: Floats) -> Floats:
+    """Mean of the drawn runs in every resample: (B, ..., R) and (B, R) to (B, ...)."""
+    shape = (len(counts), *(1,) * (scores.ndim - 2), counts.shape[1])
+    return (scores * counts.reshape(shape)).sum(-1) / counts.shape[1]
+
+
+def interval(distribution: ArrayLike, level: float = LEVEL) -> tuple[float, float]:
+    """Percentile interval of a bootstrap distribution of shape (B,).
+
+    Resamples without a value (a correlation where all drawn predictions happen to be
+    equal) are left out; without any value the interval is (nan, nan).
+    """
+    defined = np.asarray(distribution)[~np.isnan(distribution)]
+    if not defined.size:
+        return np.nan, np.nan
+    lo, hi = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
+    return float(lo), float(hi)
+
+
+def summarise(values: ArrayLike, distribution: ArrayLike) -> Estimate:
+    """Mean, spread and interval of a quantity with one value per run.
+
+    Parameters
+    ----------
+    values : array of float, shape (R,)
+        The quantity in every run.
+    distribution : array of float, shape (B,)
+        Its mean over runs in every resample.
+    """
+    values = np.asarray(values, dtype=float)
+    undefined = int(np.isnan(values).sum())
+    if undefined:
+        return Estimate(len(values), np.nan, np.nan, np.nan, np.nan, undefined)
+    sd = float(values.std(ddof=1)) if len(values) > 1 else np.nan
+    return Estimate(len(values), float(values.mean()), sd, *interval(distribution))
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The runs of one system in one cell, scored.
+
+    Attributes
+    ----------
+    values : dict of str to array of float, shape (R,)
+        Every metric of every run on the real test split.
+    scores : dict of str to array of float, shape (B, R)
+        The same on every draw of clips.
+    draws : tuple of int
+        Clips, resamples and seed: what decides which clips were drawn.
+    """
+
+    values: dict[str, Floats]
+    scores: dict[str, Floats]
+    draws: tuple[int, int, int]
+
+
+def scored(
+    predictions: ArrayLike,
+    truth: ArrayLike,
+    scale: str,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Scored:
+    """Score runs once, for any number of estimates.
+
+    Parameters
+    ----------
+    predictions : array of float, shape (R, N)
+        Test predictions of the runs.
+    truth : array of float, shape (N,)
+        Labels.
+    scale : {"mosi", "sims"}
+        Label scale.
+    resamples, seed : int
+        Of the bootstrap; the same seed gives the same draws.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit or values are not finite.
+    """
+    clips = clip_counts(np.size(truth), resamples, seed)
+    return Scored(
+        run_scores(predictions, truth, scale),
+        resampled_scores(predictions, truth, scale, clips),
+        (np.size(truth), resamples, seed),
+    )
+
+
+def estimate(cell: Scored) -> dict[str, Estimate]:
+    """Every metric of one table cell with its interval, by metric key."""
+    return {
+        key: summarise(values, mean_over_runs(cell.scores[key], _drawn_runs(cell, key)))
+        for key, values in cell.values.items()
+    }
+
+
+AGGREGATES = {
+    "AUILC": auilc,
+    "MWA/10": lambda values, rates: mwa(values, rates, 10),
+    "MWA/11": lambda values, rates: mwa(values, rates, 11),
+}
+"""What is computed from a metric at all missing rates, by name."""
+
+
+def estimate_sweep(
+    cells: Sequence[Scored], rates: ArrayLike
+) -> dict[tuple[str, str], Estimate]:
+    """AUILC and MWA of every metric with their intervals.
+
+    A seed is drawn with all of its rates, and all rates are scored on the same drawn
+    clips, so the interval respects that a sweep is one experiment.
+
+    Parameters
+    ----------
+    cells : sequence of Scored, length S
+        One per rate, in the order of ``rates``; run ``r`` has the same seed in all.
+    rates : array of float, shape (S,)
+        The missing rates 0.0, 0.1, ..., 1.0.
+
+    Returns
+    -------
+    dict of (str, str) to Estimate
+        By aggregate (a key of ``AGGREGATES``) and metric.
+
+    Raises
+    ------
+    ValueError
+        If the cells differ in runs, clips or draws, or the rates are others.
+    """
+    _same_draws(*cells)
+    _same_runs(*cells)
+    found = {}
+    for key in cells[0].values:
+        curve = np.stack([cell.values[key] for cell in cells], -1)  # (R, S)
+        scores = np.stack([cell.scores[key] for cell in cells], 1)  # (B, S, R)
+        means = mean_over_runs(scores, _drawn_runs(cells[0], key))  # (B, S)
+        for name, aggregate in AGGREGATES.items():
+            found[name, key] = summarise(
+                aggregate(curve, rates), aggregate(means, rates)
+            )
+    return found
+
+
+def paired_difference(first: Scored, second: Scored) -> dict[str, Estimate]:
+    """First system minus second, on the same clips and seeds.
+
+    Run ``r`` of both systems has the same seed, and a resample draws the same seeds and
+    clips for both: what makes a clip hard for both systems cancels.
+
+    Returns
+    -------
+    dict of str to Estimate
+        Difference by metric key, in the metric's own direction: for MAE a negative
+        difference favours the first system.
+
+    Raises
+    ------
+    ValueError
+        If the systems differ in runs, clips or draws.
+    """
+    _same_draws(first, second)
+    _same_runs(first, second)
+    found = {}
+    for key, values in first.values.items():
+        gains = first.scores[key] - second.scores[key]  # (B, R)
+        means = mean_over_runs(gains, _drawn_runs(first, key))
+        found[key] = summarise(values - second.values[key], means)
+    return found
+
+
+def share_better(first: Floats, second: Floats, higher_is_better: bool) -> Floats:
+    """Share of pairs of runs in which the first is better: (..., R), (..., Q) to (...).
+
+    A tie counts one half, a pair without a value makes the share nan.
+    """
+    gain = first[..., :, None] - second[..., None, :]  # (..., R, Q)
+    wins = np.sign(gain if higher_is_better else -gain)
+    return (0.5 + 0.5 * wins).mean((-2, -1))
+
+
+def probability_of_improvement(first: Scored, second: Scored) -> dict[str, Estimate]:
+    """Probability that a run of the first system beats a run of the second.
+
+    The numbers of runs may differ; clips are drawn for both alike, runs for each.
+
+    Returns
+    -------
+    dict of str to Estimate
+        By metric key; ``mean`` is the share of pairs of runs that the first wins, 0.5
+        for equals; ``n`` counts pairs, and there is no ``sd``.
+
+    Raises
+    ------
+    ValueError
+        If the systems differ in clips or draws.
+
+    Notes
+    -----
+    The estimator of Agarwal et al. (2021), "Deep Reinforcement Learning at the Edge of
+    the Statistical Precipice", with clips resampled besides runs.
+    """
+    _same_draws(first, second)
+    found = {}
+    for key, ours in first.values.items():
+        theirs, better = second.values[key], METRICS[key].higher_is_better
+        drawn = [
+            np.take_along_axis(
+                system.scores[key], _chosen(_drawn_runs(system, key, number)), 1
+            )
+            for number, system in enumerate((first, second))
+        ]
+        share = float(share_better(ours, theirs, better))
+        bounds = interval(share_better(*drawn, better))
+        found[key] = Estimate(
+            n=ours.size * theirs.size,
+            mean=share,
+            sd=np.nan,
+            lo=np.nan if np.isnan(share) else bounds[0],
+            hi=np.nan if np.isnan(share) else bounds[1],
+            undefined=int(np.isnan(ours).sum() + np.isnan(theirs).sum()),
+        )
+    return found
+
+
+def _drawn_runs(cell: Scored, key: str, system: int = 0) -> Floats:
+    _, resamples, seed = cell.draws
+    return run_counts(cell.values[key].size, resamples, seed, system)
+
+
+def _same_draws(*cells: Scored) -> None:
+    draws = {cell.draws for cell in cells}
+    if len(draws) > 1:
+        raise ValueError(
+            "these runs were not scored on the same draws of the same clips: (clips, "
+            f"resamples, seed) are {sorted(draws)}"
+        )
+
+
+def _same_runs(*cells: Scored) -> None:
+    runs = {values.size for cell in cells for values in cell.values.values()}
+    if len(runs) > 1:
+        raise ValueError(f"pairing needs the same seeds, got {sorted(runs)} runs")
+
+
+def _chosen(counts: Floats) -> NDArray[np.intp]:
+    """Row numbers of the drawn units, (B, R): counts [2, 0, 1] give [0, 0, 2]."""
+    units = np.arange(counts.shape[1])
+    return np.stack([np.repeat(units, row) for row in counts.astype(int)])
+
+
+def _runs(predictions: ArrayLike, truth: ArrayLike) -> NDArray:
+    rows = np.asarray(predictions)
+    if rows.ndim != 2 or not rows.size or rows.shape[1:] != np.shape(truth):
+        raise ValueError(
+            f"predictions must have shape (runs, {np.size(truth)}), got {rows.shape}"
+        )
+    return rows
