@@ -244,6 +244,10 @@ PLANTED = {
         _set("train", "text_bert", (2, 0, 1), 7.25),
         ["'train'", "'text_bert'", "row 2", "token id"],
     ),
+    "token id out of range": (
+        _set("valid", "text_bert", (0, 0, 3), 1e30),
+        ["'valid'", "'text_bert'", "row 0", "token id"],
+    ),
     "mask with a hole": (
         _set("test", "text_bert", (1, 1, 2), 0),
         ["'test'", "'text_bert'", "row 1", "mask"],

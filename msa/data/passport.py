@@ -29,8 +29,8 @@ PICTURE_RATES = (0.1, 0.5, 0.9)
 PICTURE_CLIPS = 40
 """Clips in a picture of masks: the first ones of the train split."""
 
-ALPHAS = tuple(10.0**power for power in range(-2, 6))
-"""Ridge penalties to choose from; features have unit variance."""
+ALPHAS = tuple(10.0 ** (power / 2) for power in range(-4, 11))
+"""Ridge penalties to choose from, 0.01 to 100,000; features have unit variance."""
 
 _MASK_SIGNS = np.array([".", "-", "#"])
 _HISTOGRAM_BINS = 50

@@ -286,10 +286,13 @@ class _Columns:
         key = "text_bert"
         values = self.numbers(key, (count, 3, None))
         ids, mask = values[:, 0], values[:, 1]  # (N, L)
-        whole = np.isfinite(ids) & (ids >= 0) & (ids == np.floor(ids))
+        # NaN and inf fail as well. Up to 2**24 single precision is exact.
+        whole = (ids >= 0) & (ids < 2**24) & (ids == np.floor(ids))
         if not whole.all():
             row = int((~whole).any(1).argmax())
-            raise self.error(key, "a token id is not a whole number from 0", row)
+            raise self.error(
+                key, "a token id is not a whole number from 0 to 2**24", row
+            )
         binary = ((mask == 0) | (mask == 1)).all(1)
         if not binary.all():
             row = int((~binary).argmax())
