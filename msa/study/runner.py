@@ -1,0 +1,439 @@
+"""Run a grid on one machine: several processes, resumable, stopped by a clock.
+
+Every finished run is in the store before anybody hears of it, so the study can be
+killed at any moment and started again. Workers are fresh Python processes that stay
+for the whole study: what a run leaves in memory (loaded data, text features) serves
+the next one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import multiprocessing
+import os
+import signal
+import statistics
+import threading
+import time
+import traceback
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from msa.study.store import RunStore
+
+if TYPE_CHECKING:  # it brings PyTorch along, which only workers need
+    from msa.train.config import RunConfig
+
+DONE, STORED, BUSY, FAILED = "done", "stored", "busy", "failed"
+"""What can become of a run: computed now, stored before, computed elsewhere, failed."""
+
+Run = Callable[..., Any]
+"""``run(config, device=...)`` returns what the store takes; importable by name."""
+
+# One thread per worker: the runs fill the cores, and sums keep one order.
+_ONE_THREAD = {
+    name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+}
+# Finished runs that are read to learn how long a kind of run takes.
+_SAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of one run: ``status``, its seconds, and an error in one line."""
+
+    status: str
+    seconds: float = 0.0
+    error: str = ""
+
+
+@dataclass
+class Outcome:
+    """What a call of :func:`run_study` achieved.
+
+    Attributes
+    ----------
+    total : int
+        Runs of the grid.
+    stored : int
+        Runs that were finished before.
+    done, failed, busy : int
+        Runs finished now, failed now, and held by another process.
+    known_failures : int
+        Runs not tried because they failed before.
+    left : int
+        Runs not begun or not finished when the budget ended.
+    seconds : float
+        Wall time.
+    """
+
+    total: int
+    stored: int = 0
+    done: int = 0
+    failed: int = 0
+    busy: int = 0
+    known_failures: int = 0
+    left: int = 0
+    seconds: float = 0.0
+
+    @property
+    def runs_per_hour(self) -> float:
+        """Finished runs per hour of this call."""
+        return self.done / self.seconds * 3600 if self.seconds else 0.0
+
+
+def execute(config: RunConfig, store: RunStore, device: str, run: Run) -> Report:
+    """Do one run unless somebody did or does it, and store it.
+
+    Everything that the run raises is kept as its failure. What the store raises is not:
+    without a store there is no point in going on.
+    """
+    started = time.perf_counter()
+    with store.claim(config.run_id) as ours:
+        if not ours:
+            return Report(BUSY)
+        if store.has(config.run_id):
+            return Report(STORED)
+        try:
+            record = run(config, device=device)
+        except Exception as error:
+            line = f"{type(error).__name__}: {error}"
+            trace = traceback.format_exc()
+            store.write_failure(config.run_id, config, line, trace)
+            return Report(FAILED, time.perf_counter() - started, line)
+        store.write(record)
+    return Report(DONE, time.perf_counter() - started)
+
+
+def real_run(config: RunConfig, device: str) -> Any:
+    """Run a configuration; imports the trainer only in the process that trains."""
+    from msa.train.run import run
+
+    return run(config, device=device)
+
+
+def run_study(
+    configs: Sequence[RunConfig],
+    store: RunStore,
+    *,
+    jobs: int | None = None,
+    budget_s: float | None = None,
+    device: str = "cpu",
+    retry: bool = False,
+    progress: bool = True,
+    run: Run = real_run,
+) -> Outcome:
+    """Run what a grid still lacks, in its order.
+
+    Parameters
+    ----------
+    configs : sequence of RunConfig
+        The grid, by value: the first runs are worth the most.
+    store : RunStore
+        Where finished runs are and go.
+    jobs : int, optional
+        Worker processes; one per core when left out.
+    budget_s : float, optional
+        Seconds after which everything ends. A run that is not expected to fit into
+        the rest is not begun (a shorter one may be), and a run that is not finished
+        at the end is given up.
+    device : str
+        ``"cpu"`` or ``"cuda"``.
+    retry : bool
+        Whether to try failed runs again.
+    progress : bool
+        Whether to print a line per run, and a bar on a terminal.
+    run : callable
+        What does one run.
+
+    Returns
+    -------
+    Outcome
+
+    Raises
+    ------
+    StoreError
+        If a stored run of the grid cannot be read.
+    """
+    grid = list({config.run_id: config for config in configs}.values())
+    outcome = Outcome(total=len(grid))
+    failures = {} if retry else store.failures()
+    pending = []
+    seconds = _Durations()
+    for config in grid:
+        if store.has(config.run_id):
+            outcome.stored += 1
+            seconds.learn_from(store, config)
+        elif config.run_id in failures:
+            outcome.known_failures += 1
+        else:
+            pending.append(config)
+    outcome.left = len(pending)
+    jobs = min(jobs or os.cpu_count() or 1, len(pending))
+    started = time.monotonic()
+    deadline = started + (math.inf if budget_s is None else budget_s)
+    with (
+        _Display(outcome, progress) as display,
+        _Pool(jobs, store, device, run) as pool,
+    ):
+        while True:
+            while pool.idle and (
+                config := _first_that_fits(
+                    pending, seconds, deadline - time.monotonic()
+                )
+            ):
+                pending.remove(config)
+                pool.begin(config)
+            rest = deadline - time.monotonic()
+            if not pool.busy or rest <= 0:
+                break
+            for config, report in pool.reports(timeout=min(rest, 1.0)):
+                _count(outcome, report)
+                if report.status == DONE:
+                    seconds.add(config, report.seconds)
+                outcome.seconds = time.monotonic() - started
+                ahead = seconds.total([*pending, *pool.running]) / jobs
+                display.show(config, report, ahead)
+    outcome.seconds = time.monotonic() - started
+    return outcome
+
+
+def status(configs: Sequence[RunConfig], store: RunStore) -> dict[str, str]:
+    """Return what is known of every run of a grid.
+
+    Returns
+    -------
+    dict of str to str
+        Run id to ``"stored"``, ``"running"``, ``"failed"`` or ``"missing"``.
+    """
+    failures, claims = store.failures(), store.claims()
+    found = {}
+    for config in configs:
+        if store.has(config.run_id):
+            found[config.run_id] = "stored"
+        elif config.run_id in claims:
+            found[config.run_id] = "running"
+        elif config.run_id in failures:
+            found[config.run_id] = "failed"
+        else:
+            found[config.run_id] = "missing"
+    return found
+
+
+def describe(config: RunConfig) -> str:
+    """Name a run in a line of a log."""
+    return (
+        f"{config.dataset} {config.model} {config.variant}, {config.encoder_mode}, "
+        f"rate {config.missing_rate:g}, seed {config.seed}"
+    )
+
+
+def duration(seconds: float) -> str:
+    """Write a time span for people: ``"42 s"``, ``"9 min"``, ``"1 h 30 min"``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min"
+
+
+def _count(outcome: Outcome, report: Report) -> None:
+    outcome.left -= 1
+    setattr(outcome, report.status, getattr(outcome, report.status) + 1)
+
+
+def _first_that_fits(
+    pending: list[RunConfig], seconds: _Durations, rest: float
+) -> RunConfig | None:
+    """First run that should be over in time; a kind never seen is given the chance."""
+    if rest <= 0:
+        return None
+    return next((c for c in pending if (seconds.of(c) or 0.0) <= rest), None)
+
+
+class _Durations:
+    """How long each kind of run takes, in seconds."""
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple, list[float]] = defaultdict(list)
+
+    @staticmethod
+    def _kind(config: RunConfig) -> tuple:
+        return (
+            *(config.dataset, config.view, config.model, config.variant),
+            *(config.encoder, config.encoder_mode, config.max_epochs),
+        )
+
+    def add(self, config: RunConfig, seconds: float) -> None:
+        self._seen[self._kind(config)].append(seconds)
+
+    def learn_from(self, store: RunStore, config: RunConfig) -> None:
+        """Add a stored run, unless enough of its kind are known."""
+        if len(self._seen[self._kind(config)]) < _SAMPLES:
+            phases = store.read(config.run_id).get("seconds", {})
+            self.add(config, sum(phases.values()))
+
+    def of(self, config: RunConfig) -> float | None:
+        """Median of the kind, None if none was seen."""
+        seen = self._seen.get(self._kind(config))
+        return statistics.median(seen) if seen else None
+
+    def total(self, configs: Sequence[RunConfig]) -> float:
+        """Sum over runs; a kind never seen counts as the mean of what was seen."""
+        seen = [value for values in self._seen.values() for value in values]
+        usual = statistics.fmean(seen) if seen else math.nan
+        known = (self.of(config) for config in configs)
+        return sum(usual if value is None else value for value in known)
+
+
+@dataclass
+class _Worker:
+    process: multiprocessing.process.BaseProcess
+    connection: Connection
+    config: RunConfig | None = None
+
+
+@dataclass
+class _Pool:
+    """Worker processes that take one run at a time; a dead one is replaced."""
+
+    jobs: int
+    store: RunStore
+    device: str
+    run: Run
+    workers: list[_Worker] = field(default_factory=list)
+
+    def __enter__(self) -> _Pool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self.workers:
+            # Whatever it still computes is given up; what it finished is stored.
+            worker.process.terminate()
+        for worker in self.workers:
+            worker.process.join()
+            worker.connection.close()
+
+    @property
+    def busy(self) -> list[_Worker]:
+        return [worker for worker in self.workers if worker.config]
+
+    @property
+    def running(self) -> list[RunConfig]:
+        return [worker.config for worker in self.busy]
+
+    @property
+    def idle(self) -> bool:
+        return len(self.busy) < self.jobs
+
+    def begin(self, config: RunConfig) -> None:
+        """Give a run to an idle worker, started if there is none."""
+        waiting = (w for w in self.workers if not w.config and w.process.is_alive())
+        worker = next(waiting, None) or self._start()
+        worker.config = config
+        # One that dies just now shows when its answer is awaited.
+        with contextlib.suppress(BrokenPipeError):
+            worker.connection.send(config)
+
+    def reports(self, timeout: float) -> Iterator[tuple[RunConfig, Report]]:
+        """Yield what became of the runs that ended within ``timeout`` seconds."""
+        by_connection = {worker.connection: worker for worker in self.busy}
+        for connection in wait(list(by_connection), timeout):
+            worker = by_connection[connection]
+            config, worker.config = worker.config, None
+            try:
+                report = connection.recv()
+            except (EOFError, ConnectionResetError):
+                report = self._bury(worker, config)
+            yield config, report
+
+    def _start(self) -> _Worker:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(
+            target=_work,
+            args=(theirs, self.store.path, self.device, self.run),
+            daemon=True,
+        )
+        with _variables(_ONE_THREAD):
+            process.start()
+        theirs.close()  # so that its death closes the pipe
+        self.workers.append(_Worker(process, ours))
+        return self.workers[-1]
+
+    def _bury(self, worker: _Worker, config: RunConfig) -> Report:
+        self.workers.remove(worker)
+        worker.process.join()
+        worker.connection.close()
+        code = worker.process.exitcode
+        line = f"the worker process died with exit code {code}"
+        if code == -signal.SIGKILL:
+            line += " (killed from outside; if nobody did it, memory ran out)"
+        self.store.write_failure(config.run_id, config, line, "")
+        return Report(FAILED, error=line)
+
+
+def _work(connection: Connection, path: os.PathLike, device: str, run: Run) -> None:
+    """Do runs until told to stop; the body of a worker process."""
+    # Ctrl-C reaches the whole process group: it is for the parent to decide.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    store = RunStore(path)
+    with contextlib.suppress(EOFError, BrokenPipeError):  # the parent is gone
+        while True:
+            connection.send(execute(connection.recv(), store, device, run))
+
+
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+@contextlib.contextmanager
+def _variables(values: dict[str, str]) -> Iterator[None]:
+    """Set environment variables for the processes that start inside the block."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+class _Display:
+    """A line per run, a bar on a terminal."""
+
+    def __init__(self, outcome: Outcome, progress: bool) -> None:
+        self._outcome, self._progress = outcome, progress
+
+    def __enter__(self) -> _Display:
+        self._bar = tqdm(
+            total=self._outcome.left,
+            unit="run",
+            disable=None if self._progress else True,
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def show(self, config: RunConfig, report: Report, ahead: float) -> None:
+        """Print what became of a run; ``ahead``: seconds the rest should take."""
+        if not self._progress:
+            return
+        speed = f"{self._outcome.runs_per_hour:.0f} runs/h"
+        rest = "" if math.isnan(ahead) else f", about {duration(ahead)} left"
+        words = {DONE: f"{report.seconds:.1f} s", STORED: "was stored meanwhile"}
+        words |= {BUSY: "another process has it", FAILED: f"failed: {report.error}"}
+        left = f"{self._outcome.left} to go, {speed}{rest}"
+        self._bar.update()
+        tqdm.write(f"{describe(config)}: {words[report.status]} [{left}]")

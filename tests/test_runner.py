@@ -1,0 +1,188 @@
+"""The study runner: resumable, stopped by a clock, not stopped by a failing run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import fake_runs
+import psutil
+import pytest
+from fake_runs import DIES, FAILS, HANGS, grid, quick
+
+from msa.study.runner import duration, run_study, status
+from msa.study.store import RunStore
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    monkeypatch.setenv("FAKE_LOG", str(tmp_path / "log"))
+    return RunStore(tmp_path / "runs")
+
+
+def study(configs, store, **options):
+    options = {"jobs": 2, "progress": False, "run": quick, **options}
+    return run_study(configs, store, **options)
+
+
+def seeds_begun():
+    return [seed for seed, _ in fake_runs.log()]
+
+
+def test_every_run_once_in_order_and_never_again(store, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    configs = grid([3, 1, 2])
+    outcome = study([*configs, configs[0]], store, jobs=1)
+    assert (outcome.total, outcome.done, outcome.left) == (3, 3, 0)
+    assert seeds_begun() == [3, 1, 2]
+    assert store.ids() == sorted(config.run_id for config in configs)
+    assert store.read(configs[0].run_id)["threads"] == "1"
+    assert os.environ["OMP_NUM_THREADS"] == "3"
+    again = study(configs, store)
+    assert (again.stored, again.done) == (3, 0)
+    assert len(seeds_begun()) == 3
+
+
+def test_jobs_work_side_by_side_in_lasting_processes(store):
+    study(grid(range(10, 30)), store, jobs=2)
+    processes = {pid for _, pid in fake_runs.log()}
+    assert len(processes) == 2
+    assert os.getpid() not in processes
+
+
+def test_failures_stop_nobody_and_wait_for_retry(store):
+    configs = grid([1, FAILS, DIES, 2])
+    outcome = study(configs, store)
+    assert (outcome.done, outcome.failed, outcome.left) == (2, 2, 0)
+    failures = store.failures()
+    failed, died = (failures[configs[i].run_id] for i in (1, 2))
+    assert failed["error"] == "ArithmeticError: loss is nan in epoch 3"
+    assert "fake_runs.py" in failed["traceback"]
+    assert failed["config"]["seed"] == FAILS
+    assert "exit code -9" in died["error"]
+    assert list(status(configs, store).values()) == [
+        "stored",
+        "failed",
+        "failed",
+        "stored",
+    ]
+
+    again = study(configs, store)
+    assert (again.stored, again.known_failures, again.failed) == (2, 2, 0)
+    assert len(seeds_begun()) == 4
+    retried = study(configs, store, retry=True)
+    assert retried.failed == 2
+    assert Counter(seeds_begun()) == {1: 1, 2: 1, FAILS: 2, DIES: 2}
+
+
+def test_the_budget_ends_it_and_keeps_what_is_finished(store):
+    configs = grid([1, HANGS, 2, 3])
+    started = time.monotonic()
+    outcome = study(configs, store, budget_s=4)
+    assert time.monotonic() - started < 20
+    assert (outcome.done, outcome.left) == (3, 1)
+    assert (
+        list(status(configs, store).values()) == ["stored", "missing"] + ["stored"] * 2
+    )
+
+
+def test_a_run_that_cannot_fit_is_not_begun(store):
+    # A stored run of the same kind took an hour.
+    first, second = grid([1, 2])
+    record = {
+        "metrics": {},
+        "curves": [],
+        "predictions": [],
+        "seconds": {"train": 3600},
+    }
+    store.write({"run_id": first.run_id, "config": first, **record})
+    outcome = study([first, second], store, budget_s=60)
+    assert (outcome.stored, outcome.done, outcome.left) == (1, 0, 1)
+    assert seeds_begun() == []
+
+
+def test_a_run_that_another_process_holds_is_left_to_it(store):
+    configs = grid([1, 2])
+    with store.claim(configs[0].run_id):
+        assert list(status(configs, store).values()) == ["running", "missing"]
+        outcome = study(configs, store)
+    assert (outcome.busy, outcome.done) == (1, 1)
+    assert seeds_begun() == [2]
+
+
+def test_lines_tell_speed_and_rest(store, capsys):
+    study(grid([1, FAILS]), store, jobs=1, progress=True)
+    output = capsys.readouterr()
+    first, second = output.out.splitlines()
+    assert first.startswith("demo constant reference, frozen, rate 0, seed 1: ")
+    assert "1 to go" in first
+    assert "runs/h, about 0 s left]" in first
+    assert "failed: ArithmeticError: loss is nan in epoch 3" in second
+    assert output.err == ""  # no bar without a terminal
+
+
+STUDY = """
+import sys
+import fake_runs
+from msa.study.runner import run_study
+from msa.study.store import RunStore
+configs = fake_runs.grid(range(100, 130))
+run_study(configs, RunStore(sys.argv[1]), jobs=2, run=fake_runs.quick)
+"""
+
+
+def alive(processes: set[int]) -> set[int]:
+    found = set()
+    for pid in processes:
+        try:
+            if psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                found.add(pid)
+        except psutil.NoSuchProcess:
+            pass
+    return found
+
+
+def wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def test_kill_9_in_the_middle_loses_and_doubles_nothing(store):
+    configs = grid(range(100, 130))
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    command = [sys.executable, "-c", STUDY, str(store.path)]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL
+    ) as process:
+        wait_for(lambda: len(store.ids()) >= 5)
+        process.send_signal(signal.SIGKILL)
+    workers = {pid for _, pid in fake_runs.log()}
+    assert workers
+    wait_for(lambda: not alive(workers), seconds=10)
+
+    kept = {run_id: store.read(run_id)["token"] for run_id in store.ids()}
+    assert 5 <= len(kept) < len(configs)
+    outcome = study(configs, store)
+    assert (outcome.stored, outcome.done) == (len(kept), len(configs) - len(kept))
+    assert store.ids() == sorted(config.run_id for config in configs)
+    assert {run_id: store.read(run_id)["token"] for run_id in kept} == kept
+    # Only the runs that were cut off began twice, one per worker at most.
+    assert len(seeds_begun()) <= len(configs) + 2
+    assert not list(store.path.glob("**/*.tmp"))
+
+
+def test_durations_for_people():
+    assert [duration(s) for s in (0.4, 89, 100, 3599, 5400)] == [
+        "0 s",
+        "89 s",
+        "2 min",
+        "1 h 00 min",
+        "1 h 30 min",
+    ]
