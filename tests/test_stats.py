@@ -85,6 +85,15 @@ def test_means_are_the_plain_metrics():
         assert cell.lo <= cell.mean <= cell.hi
 
 
+def test_runs_scored_one_by_one_make_the_same_cell():
+    truth = labels(60)
+    predictions = noisy(truth, 1.0, runs=3)
+    alone = [stats.scored([row], truth, "mosi") for row in predictions]
+    assert stats.estimate(stats.together(alone)) == stats.estimate(
+        stats.scored(predictions, truth, "mosi")
+    )
+
+
 def test_the_same_seed_gives_the_same_interval_and_another_does_not():
     truth = labels(60)
     predictions = noisy(truth, 1.0, runs=2)

@@ -196,6 +196,22 @@ def scored(
     )
 
 
+def together(runs: Sequence[Scored]) -> Scored:
+    """Put runs that were scored one by one into one cell.
+
+    Raises
+    ------
+    ValueError
+        If they were scored on different clips or draws.
+    """
+    _same_draws(*runs)
+    return Scored(
+        {k: np.concatenate([run.values[k] for run in runs]) for k in runs[0].values},
+        {k: np.concatenate([run.scores[k] for run in runs], 1) for k in runs[0].scores},
+        runs[0].draws,
+    )
+
+
 def estimate(cell: Scored) -> dict[str, Estimate]:
     """Every metric of one table cell with its interval, by metric key."""
     return {

@@ -111,7 +111,7 @@ class RunStore:
             raise StoreError(f"a run without {', '.join(lacking)} cannot be stored")
         text = json.dumps({"format": FORMAT, **plain})
         file = self._file(plain["run_id"])
-        _write_atomically(file, gzip.compress(text.encode(), mtime=0))
+        write_atomically(file, gzip.compress(text.encode(), mtime=0))
         self.forget_failure(plain["run_id"])
         return file
 
@@ -221,7 +221,7 @@ class RunStore:
             "error": error,
             "traceback": trace,
         }
-        _write_atomically(file, json.dumps(failure, indent=1).encode())
+        write_atomically(file, json.dumps(failure, indent=1).encode())
         return file
 
     def failures(self) -> dict[str, dict[str, Any]]:
@@ -270,7 +270,8 @@ def _lock(file: Path) -> int | None:
     return None
 
 
-def _write_atomically(file: Path, data: bytes) -> None:
+def write_atomically(file: Path, data: bytes) -> None:
+    """Write a file so that it is there whole or not at all, whatever happens."""
     file.parent.mkdir(parents=True, exist_ok=True)
     stem = file.name.split(".")[0]
     beside = file.with_name(f"{stem}.{uuid.uuid4().hex[:8]}.tmp")

@@ -1,0 +1,548 @@
+"""From the working store to ``results/``, and from ``results/`` to data frames.
+
+The book reads nothing but ``results/``, so that it builds from a bare clone:
+
+====================================  =================================================
+``runs.csv``                          one row per run: id, configuration, metrics, cost
+``environments.json``                 what the runs ran on, by the id in ``runs.csv``
+``curves/<data set>--<model>.csv.gz`` every loss term per epoch and split
+``predictions/<...>.npz``             test predictions, float32 (N_test,), by run id
+``summary.csv``                       one row per table cell and metric: mean, interval
+``aggregates.csv``                    AUILC and MWA of complete sweeps, with intervals
+``passport/<data set>--<view>/``      the data passport, one CSV per table
+====================================  =================================================
+
+Publishing merges: what is there stays unless the store has the same run. The same
+content gives the same bytes, and files whose content did not change are not touched.
+Numbers are written with seven significant digits, the precision of float32.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import math
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from msa.data.load import MissingData, load
+from msa.data.paths import results_dir
+from msa.study.stats import (
+    AGGREGATES,
+    Estimate,
+    Scored,
+    estimate,
+    estimate_sweep,
+    scored,
+    together,
+)
+from msa.study.store import RunStore, write_atomically
+from msa.train.metrics import METRICS, RATES
+
+CONFIG_COLUMNS = (
+    *("dataset", "view", "model", "variant", "encoder", "encoder_mode"),
+    *("missing_rate", "seed", "mask_seed", "max_epochs", "protocol", "hyper"),
+)
+"""Fields of a configuration, as columns; ``hyper`` is JSON."""
+
+SYSTEM = (
+    *("dataset", "view", "encoder", "encoder_mode", "model", "variant"),
+    "setting",
+)
+"""Columns that name a system on a data set; runs differ in rate and seed only."""
+
+ESTIMATE_COLUMNS = ("n", "undefined", "mean", "sd", "lo", "hi", "seeds")
+
+SUMMARY_COLUMNS = (*SYSTEM, "missing_rate", "metric", *ESTIMATE_COLUMNS)
+AGGREGATE_COLUMNS = (*SYSTEM, "aggregate", "metric", *ESTIMATE_COLUMNS)
+CURVE_COLUMNS = ("run_id", "epoch", "split", "term", "value")
+
+_TEXT = dict.fromkeys(("run_id", "setting", "environment", "hyper", "seeds"), str)
+_WHOLE = {"mask_seed": "Int64"}
+
+
+class PublishError(Exception):
+    """Results cannot be published as they are; the message says which and why."""
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What a call of :func:`publish` did.
+
+    Attributes
+    ----------
+    runs : int
+        Runs taken from the store.
+    total : int
+        Runs published now.
+    written : tuple of str
+        Files that changed, relative to the results folder.
+    unlabelled : tuple of str
+        Data sets whose summaries could not be computed, because they are not on this
+        machine; their published summaries were kept.
+    """
+
+    runs: int
+    total: int
+    written: tuple[str, ...]
+    unlabelled: tuple[str, ...]
+
+
+# --- publishing -----------------------------------------------------------------------
+
+
+def publish(
+    store: RunStore,
+    results: Path | None = None,
+    run_ids: Collection[str] | None = None,
+) -> Publication:
+    """Merge finished runs into the published results.
+
+    Parameters
+    ----------
+    store : RunStore
+        The working store.
+    results : Path, optional
+        Folder of published results; the repository's when left out.
+    run_ids : collection of str, optional
+        Only these runs, as far as they are stored; all when left out.
+
+    Returns
+    -------
+    Publication
+
+    Raises
+    ------
+    StoreError
+        If a stored run cannot be read.
+    PublishError
+        If runs were made on other data than the data set on this machine.
+    """
+    folder = _Folder(results or results_dir())
+    wanted = [i for i in store.ids() if run_ids is None or i in run_ids]
+    records = [store.read(run_id) for run_id in wanted]
+
+    environments = json.loads(folder.read("environments.json") or b"{}")
+    rows = {row["run_id"]: row for row in _read_text_rows(folder.read("runs.csv"))}
+    for record in records:
+        identifier = _digest(record.get("environment", {}))
+        environments[identifier] = record.get("environment", {})
+        rows[record["run_id"]] = _row(record, identifier)
+    used = {row["environment"] for row in rows.values()}
+    environments = {key: environments[key] for key in sorted(used & set(environments))}
+    runs = _sorted_runs(rows.values())
+    folder.write("runs.csv", _csv(runs))
+    folder.write("environments.json", _json(environments))
+
+    groups: dict[str, list[dict]] = {}
+    for record in records:
+        groups.setdefault(_file_stem(record["config"]), []).append(record)
+    order = {run_id: place for place, run_id in enumerate(runs["run_id"])}
+    for stem, members in groups.items():
+        _merge_curves(folder, f"curves/{stem}.csv.gz", members, order)
+        _merge_predictions(folder, f"predictions/{stem}.npz", members)
+
+    unlabelled = _summarise(folder)
+    return Publication(len(records), len(runs), tuple(folder.written), unlabelled)
+
+
+def publish_passport(
+    dataset: str,
+    view: str,
+    tables: Mapping[str, pd.DataFrame],
+    results: Path | None = None,
+) -> tuple[str, ...]:
+    """Store the tables of a data passport; return the files that changed."""
+    folder = _Folder(results or results_dir())
+    for name, table in tables.items():
+        folder.write(f"passport/{dataset}--{view}/{name}.csv", _csv(table))
+    return tuple(folder.written)
+
+
+# --- what the book loads --------------------------------------------------------------
+
+
+def load_runs(study: str | None = None, results: Path | None = None) -> pd.DataFrame:
+    """Load one row per published run.
+
+    Parameters
+    ----------
+    study : str, optional
+        Only the runs of this study.
+    results : Path, optional
+        Folder of published results; the repository's when left out.
+
+    Returns
+    -------
+    DataFrame
+        ``run_id``, the fields of the configuration (``hyper`` as JSON, ``mask_seed``
+        missing under the protocol's fixed masks), ``setting`` (see :func:`setting`),
+        ``<split>_<metric>`` as fractions (missing where undefined),
+        ``seconds_<phase>``, ``epochs``, ``best_epoch``, ``parameters``,
+        ``peak_memory_mb`` and ``environment``. Empty without published runs.
+
+    Raises
+    ------
+    UnknownStudy
+        If there is no such study.
+    """
+    runs = _read_frame(results, "runs.csv", ("run_id", *CONFIG_COLUMNS, "setting"))
+    if study is None:
+        return runs
+    from msa.study.grids import study as look_up
+
+    members = {config.run_id for config in look_up(study).configs}
+    return runs[runs["run_id"].isin(members)].reset_index(drop=True)
+
+
+def load_summary(study: str | None = None, results: Path | None = None) -> pd.DataFrame:
+    """Load one row per table cell and metric: mean, spread and 95 % interval.
+
+    Parameters
+    ----------
+    study, results
+        As in :func:`load_runs`. A cell belongs to a study if the study has a run in
+        it; the cell then counts every published seed.
+
+    Returns
+    -------
+    DataFrame
+        ``dataset, view, encoder, encoder_mode, model, variant, setting, missing_rate,
+        metric, n, undefined, mean, sd, lo, hi, seeds``; values as fractions.
+    """
+    summary = _read_frame(results, "summary.csv", SUMMARY_COLUMNS)
+    return _of_study(summary, study, [*SYSTEM, "missing_rate"], results)
+
+
+def load_aggregates(
+    study: str | None = None, results: Path | None = None
+) -> pd.DataFrame:
+    """Load AUILC and MWA of every system that was run at all eleven rates.
+
+    Parameters
+    ----------
+    study, results
+        As in :func:`load_runs`.
+
+    Returns
+    -------
+    DataFrame
+        As :func:`load_summary`, with ``aggregate`` (``"AUILC"``, ``"MWA/10"`` or
+        ``"MWA/11"``) in the place of the rate. ``n`` counts the seeds that were run at
+        every rate.
+    """
+    aggregates = _read_frame(results, "aggregates.csv", AGGREGATE_COLUMNS)
+    return _of_study(aggregates, study, list(SYSTEM), results)
+
+
+def load_curves(dataset: str, model: str, results: Path | None = None) -> pd.DataFrame:
+    """Load the loss curves of a model on a data set.
+
+    Returns
+    -------
+    DataFrame
+        ``run_id, epoch, split, term, value``; empty for references solved in closed
+        form.
+    """
+    stem = _file_stem({"dataset": dataset, "model": model})
+    return _read_frame(results, f"curves/{stem}.csv.gz", CURVE_COLUMNS)
+
+
+def load_predictions(
+    dataset: str, model: str, results: Path | None = None
+) -> dict[str, np.ndarray]:
+    """Load test predictions, float32 (N_test,) in the order of the split, by run id."""
+    stem = _file_stem({"dataset": dataset, "model": model})
+    return _predictions(_Folder(results or results_dir()), stem)
+
+
+def load_environments(results: Path | None = None) -> dict[str, dict[str, Any]]:
+    """Load what the runs ran on, by the id in the column ``environment``."""
+    return json.loads(
+        _Folder(results or results_dir()).read("environments.json") or b"{}"
+    )
+
+
+def load_passport(
+    dataset: str, view: str, results: Path | None = None
+) -> dict[str, pd.DataFrame]:
+    """Load the stored data passport of a data set, by table name; empty if none is."""
+    folder = (results or results_dir()) / "passport" / f"{dataset}--{view}"
+    return {file.stem: pd.read_csv(file) for file in sorted(folder.glob("*.csv"))}
+
+
+def setting(config: Mapping[str, Any]) -> str:
+    """Name what else decides a run, besides the columns of a table.
+
+    Eight hexadecimal digits of the hyper-parameters, the bound on epochs, the protocol
+    number and whether masks are fixed or drawn anew. Runs are averaged only within a
+    setting.
+    """
+    redrawn = config["mask_seed"] is not None
+    parts = [config[key] for key in ("hyper", "max_epochs", "protocol")]
+    return _digest([*parts, redrawn])
+
+
+# --- rows and files -------------------------------------------------------------------
+
+
+class _Folder:
+    """Published files; writes only what changed, atomically, and remembers what."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self.written: list[str] = []
+
+    def read(self, name: str) -> bytes | None:
+        """Content of a file, unpacked if it is a .gz; None if there is none."""
+        file = self.path / name
+        if not file.exists():
+            return None
+        data = file.read_bytes()
+        return gzip.decompress(data) if name.endswith(".gz") else data
+
+    def write(self, name: str, content: bytes) -> None:
+        # Compared unpacked: another zlib may pack the same rows into other bytes.
+        if self.read(name) == content:
+            return
+        packed = gzip.compress(content, mtime=0) if name.endswith(".gz") else content
+        write_atomically(self.path / name, packed)
+        self.written.append(name)
+
+
+def _row(record: Mapping[str, Any], environment: str) -> dict[str, str]:
+    """One run as texts, by column."""
+    config = record["config"]
+    row = {"run_id": record["run_id"]}
+    row |= {key: config[key] for key in CONFIG_COLUMNS}
+    row["hyper"] = json.dumps(config["hyper"], sort_keys=True)
+    row["setting"] = setting(config)
+    for split in ("test", "valid", "train"):
+        values = record["metrics"].get(split, {})
+        row |= {f"{split}_{key}": values[key] for key in METRICS if key in values}
+    row |= {f"seconds_{k}": v for k, v in record.get("seconds", {}).items()}
+    for key in ("epochs", "best_epoch", "parameters", "peak_memory_mb"):
+        row[key] = record.get(key)
+    row["environment"] = environment
+    return {key: _text(value) for key, value in row.items()}
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.7g}"
+    return str(value)
+
+
+def _sorted_runs(rows: Collection[Mapping[str, str]]) -> pd.DataFrame:
+    """Rows in a stable order, columns grouped; texts."""
+    present = {key for row in rows for key in row}
+    metrics = [f"{s}_{m}" for s in ("test", "valid", "train") for m in METRICS]
+    known = ["run_id", *CONFIG_COLUMNS, "setting", *metrics]
+    last = ["epochs", "best_epoch", "parameters", "peak_memory_mb", "environment"]
+    seconds = sorted(key for key in present if key.startswith("seconds_"))
+    columns = [key for key in (*known, *seconds, *last) if key in present]
+    columns += sorted(present - set(columns))  # of a later version: keep them
+    frame = pd.DataFrame(list(rows), columns=columns, dtype=str).fillna("")
+    if frame.empty:
+        return frame
+    numbers = {key: pd.to_numeric(frame[key]) for key in ("missing_rate", "seed")}
+    numbers["mask_seed"] = pd.to_numeric(frame["mask_seed"]).fillna(-1)
+    order = [*SYSTEM, "missing_rate", "seed", "mask_seed", "run_id"]
+    places = frame.assign(**numbers).sort_values(order, kind="stable").index
+    return frame.loc[places].reset_index(drop=True)
+
+
+def _merge_curves(
+    folder: _Folder, name: str, records: Sequence[Mapping], order: Mapping[str, int]
+) -> None:
+    new = {record["run_id"] for record in records}
+    rows = [r for r in _read_text_rows(folder.read(name)) if r["run_id"] not in new]
+    for record in records:
+        rows += [
+            {"run_id": record["run_id"], **{k: _text(v) for k, v in point.items()}}
+            for point in record["curves"]
+        ]
+    if rows:
+        # Stable: within a run the rows stay in the order of training.
+        rows.sort(key=lambda row: order[row["run_id"]])
+        folder.write(name, _csv(pd.DataFrame(rows, columns=list(CURVE_COLUMNS))))
+
+
+def _merge_predictions(folder: _Folder, name: str, records: Sequence[Mapping]) -> None:
+    arrays = _predictions(folder, Path(name).stem)
+    for record in records:
+        arrays[record["run_id"]] = np.asarray(record["predictions"], dtype=np.float32)
+    buffer = io.BytesIO()
+    # NumPy gives every member the same date, so the same arrays make the same bytes.
+    np.savez_compressed(buffer, **{key: arrays[key] for key in sorted(arrays)})
+    folder.write(name, buffer.getvalue())
+
+
+def _predictions(folder: _Folder, stem: str) -> dict[str, np.ndarray]:
+    data = folder.read(f"predictions/{stem}.npz")
+    if data is None:
+        return {}
+    with np.load(io.BytesIO(data)) as arrays:
+        return {key: arrays[key] for key in arrays.files}
+
+
+def _file_stem(config: Mapping[str, Any]) -> str:
+    """``mosi--MFMB-Net``; signs that are awkward in a file name become a hyphen."""
+    model = re.sub(r"[^A-Za-z0-9]+", "-", config["model"]).strip("-")
+    return f"{config['dataset']}--{model}"
+
+
+def _read_text_rows(data: bytes | None) -> list[dict[str, str]]:
+    if not data:
+        return []
+    frame = pd.read_csv(io.BytesIO(data), dtype=str, keep_default_na=False)
+    return frame.to_dict("records")
+
+
+def _read_frame(
+    results: Path | None, name: str, columns: Sequence[str]
+) -> pd.DataFrame:
+    data = _Folder(results or results_dir()).read(name)
+    if not data:
+        return pd.DataFrame(columns=list(columns))
+    frame = pd.read_csv(io.BytesIO(data), dtype=_TEXT)
+    return frame.astype({k: v for k, v in _WHOLE.items() if k in frame})
+
+
+def _csv(frame: pd.DataFrame) -> bytes:
+    return frame.to_csv(index=False, float_format="%.7g", lineterminator="\n").encode()
+
+
+def _json(content: Any) -> bytes:
+    return (json.dumps(content, indent=1, sort_keys=True) + "\n").encode()
+
+
+def _digest(content: Any) -> str:
+    text = json.dumps(content, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+# --- summaries ------------------------------------------------------------------------
+
+
+def _summarise(folder: _Folder) -> tuple[str, ...]:
+    """Compute summaries where labels are at hand; return the data sets without."""
+    runs = load_runs(results=folder.path)
+    kept_cells = _read_frame(folder.path, "summary.csv", SUMMARY_COLUMNS)
+    kept_sweeps = _read_frame(folder.path, "aggregates.csv", AGGREGATE_COLUMNS)
+    cells, sweeps, unlabelled = [], [], []
+    for (dataset, view), group in runs.groupby(["dataset", "view"], sort=True):
+        here = {"dataset": dataset, "view": view}
+        try:
+            data = load(dataset, view)
+        except MissingData:
+            unlabelled.append(f"{dataset} ({view})")
+            cells.append(_matching(kept_cells, here))
+            sweeps.append(_matching(kept_sweeps, here))
+            continue
+        _check_data(group, data.sha256, folder.path)
+        truth = data.splits["test"].labels.numpy()
+        for _, system in group.groupby(list(SYSTEM), sort=True):
+            found = _system_rows(system, truth, data.source.scale, folder)
+            cells.append(found[0])
+            sweeps.append(found[1])
+    for name, frames, columns in (
+        ("summary.csv", cells, SUMMARY_COLUMNS),
+        ("aggregates.csv", sweeps, AGGREGATE_COLUMNS),
+    ):
+        filled = [frame for frame in frames if len(frame)]
+        empty = pd.DataFrame(columns=list(columns))
+        folder.write(name, _csv(pd.concat(filled)[list(columns)] if filled else empty))
+    return tuple(unlabelled)
+
+
+def _system_rows(
+    runs: pd.DataFrame, truth: np.ndarray, scale: str, folder: _Folder
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Summary and aggregate rows of one system, from its published predictions."""
+    system = runs.iloc[0][list(SYSTEM)].to_dict()
+    predictions = _predictions(folder, _file_stem(system))
+    lost = set(runs["run_id"]) - set(predictions)
+    if lost:
+        raise PublishError(
+            f"runs.csv has {', '.join(sorted(lost))} of {_file_stem(system)} without "
+            "predictions: publish them again from the store, or restore the .npz"
+        )
+    each = {i: scored([predictions[i]], truth, scale) for i in runs["run_id"]}
+    runs = runs.assign(mask=runs["mask_seed"].fillna(-1).astype(int))
+    runs = runs.sort_values(["missing_rate", "seed", "mask"])
+
+    cells = [
+        {**system, "missing_rate": rate, "metric": metric}
+        | _estimate_row(found, members["seed"])
+        for rate, members in runs.groupby("missing_rate")
+        for metric, found in estimate(_cell(members, each)).items()
+    ]
+    complete = runs.groupby(["seed", "mask"]).filter(_is_complete)
+    if complete.empty:
+        return pd.DataFrame(cells), pd.DataFrame()
+    by_rate = [_cell(members, each) for _, members in complete.groupby("missing_rate")]
+    found_sweeps = estimate_sweep(by_rate, RATES)
+    sweeps = [
+        {**system, "aggregate": name, "metric": metric}
+        | _estimate_row(found_sweeps[name, metric], complete["seed"])
+        for name in AGGREGATES
+        for metric in by_rate[0].values
+    ]
+    return pd.DataFrame(cells), pd.DataFrame(sweeps)
+
+
+def _cell(members: pd.DataFrame, each: Mapping[str, Scored]) -> Scored:
+    return together([each[run_id] for run_id in members["run_id"]])
+
+
+def _is_complete(runs_of_a_seed: pd.DataFrame) -> bool:
+    rates = np.sort(runs_of_a_seed["missing_rate"].to_numpy(dtype=float))
+    return len(rates) == len(RATES) and np.allclose(rates, RATES)
+
+
+def _estimate_row(found: Estimate, seeds: pd.Series) -> dict[str, Any]:
+    return {**asdict(found), "seeds": " ".join(map(str, sorted(set(seeds))))}
+
+
+def _check_data(runs: pd.DataFrame, sha256: str, results: Path) -> None:
+    environments = load_environments(results)
+    used = runs["environment"].map(
+        lambda key: environments.get(key, {}).get("data_sha256", sha256)
+    )
+    other = runs[used != sha256]
+    if len(other):
+        first = other.iloc[0]
+        raise PublishError(
+            f"{len(other)} run(s) on {first['dataset']} ({first['view']}) were made on "
+            f"other data than is here now (SHA-256 {sha256[:12]}…): "
+            f"{', '.join(other['run_id'][:5])}"
+            f"{', …' if len(other) > 5 else ''}. Remove their files from the store and "
+            "their rows from runs.csv, then run them again"
+        )
+
+
+def _matching(frame: pd.DataFrame, wanted: Mapping[str, str]) -> pd.DataFrame:
+    keep = np.ones(len(frame), dtype=bool)
+    for column, value in wanted.items():
+        keep &= (frame[column] == value).to_numpy()
+    return frame[keep]
+
+
+def _of_study(
+    frame: pd.DataFrame, study: str | None, keys: list[str], results: Path | None
+) -> pd.DataFrame:
+    if study is None:
+        return frame
+    members = load_runs(study, results)[keys].drop_duplicates()
+    return frame.merge(members, on=keys)

@@ -1,0 +1,303 @@
+"""Publishing: merges, loses nothing, and gives the same bytes for the same results."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import shutil
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from msa.data.load import load
+from msa.study import publish as results
+from msa.study.publish import PublishError, publish
+from msa.study.store import RunStore
+from msa.train.config import RunConfig
+from msa.train.metrics import RATES, score
+
+TRUTH = np.float32([-1.0, 0.0, 1.0])  # test labels of the tiny file
+
+
+@pytest.fixture
+def store(tmp_path, tiny_file, monkeypatch):
+    monkeypatch.setenv("MSA_DATA", str(tiny_file()))
+    return RunStore(tmp_path / "runs")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "results"
+
+
+def record(error=0.25, model="MFMB-Net", curves=2, environment=None, **fields):
+    config = RunConfig.resolve(dataset="mosi", model=model, **fields)
+    prediction = TRUTH + np.float32(error)
+    return {
+        "run_id": config.run_id,
+        "config": config.model_dump(mode="json"),
+        "metrics": {
+            "test": score(prediction, TRUTH, "mosi"),
+            "valid": {"MAE": 0.5, "Corr": math.nan},
+        },
+        "curves": [
+            {"epoch": e, "split": "train", "term": "task", "value": 1 / e}
+            for e in range(1, curves + 1)
+        ],
+        "predictions": prediction,
+        "epochs": curves,
+        "best_epoch": 1,
+        "seconds": {"prepare": 0.5, "train": 12.25},
+        "parameters": 1234,
+        "peak_memory_mb": 100.0,
+        "environment": environment or {"torch": "2", "threads": 1},
+    }
+
+
+def contents(folder):
+    return {p: p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_everything_the_book_needs_comes_back(store, folder):
+    own = record(missing_rate=0.3, seed=111, hyper={"lr": 0.5})
+    store.write(own)
+    done = publish(store, folder)
+    assert (done.runs, done.total, done.unlabelled) == (1, 1, ())
+    (run,) = results.load_runs(results=folder).to_dict("records")
+    assert run["run_id"] == own["run_id"]
+    assert (run["dataset"], run["view"], run["model"]) == (
+        "mosi",
+        "clip-context",
+        "MFMB-Net",
+    )
+    assert (run["missing_rate"], run["seed"], run["epochs"]) == (0.3, 111, 2)
+    assert pd.isna(run["mask_seed"])
+    assert json.loads(run["hyper"]) == own["config"]["hyper"]
+    assert run["test_MAE"] == pytest.approx(0.25)
+    assert math.isnan(run["valid_Corr"])
+    assert run["seconds_train"] == 12.25
+    environments = results.load_environments(folder)
+    assert environments[run["environment"]] == {"torch": "2", "threads": 1}
+    curves = results.load_curves("mosi", "MFMB-Net", folder)
+    assert curves.to_dict("list") == {
+        "run_id": [own["run_id"]] * 2,
+        "epoch": [1, 2],
+        "split": ["train"] * 2,
+        "term": ["task"] * 2,
+        "value": [1.0, 0.5],
+    }
+    found = results.load_predictions("mosi", "MFMB-Net", folder)
+    np.testing.assert_array_equal(found[own["run_id"]], own["predictions"])
+    assert found[own["run_id"]].dtype == np.float32
+
+
+def test_a_published_row_names_the_run_it_came_from(store, folder):
+    # Rebuilt from the table alone, the configuration has the same content hash.
+    for fields in ({"hyper": {"lr": 0.5}}, {"mask_seed": 7}, {"model": "text-linear"}):
+        store.write(record(**fields))
+    publish(store, folder)
+    for row in results.load_runs(results=folder).to_dict("records"):
+        mask_seed = None if pd.isna(row["mask_seed"]) else int(row["mask_seed"])
+        values = {key: row[key] for key in results.CONFIG_COLUMNS}
+        values |= {"mask_seed": mask_seed, "hyper": json.loads(row["hyper"])}
+        assert RunConfig(**values).run_id == row["run_id"]
+
+
+def test_publishing_again_changes_no_byte(store, folder, tmp_path):
+    for seed in (111, 1111):
+        for model in ("MFMB-Net", "MIT-FRNet"):
+            store.write(record(model=model, seed=seed))
+    first = publish(store, folder)
+    before = contents(folder)
+    time.sleep(1.1)  # dates in gzip and zip files have whole seconds
+    again = publish(store, folder)
+    assert contents(folder) == before
+    assert len(first.written) == 8
+    assert again.written == ()
+    # Elsewhere and in two steps: the same bytes.
+    ids = store.ids()
+    publish(store, tmp_path / "other", run_ids=ids[2:])
+    publish(store, tmp_path / "other", run_ids=ids[:2])
+    elsewhere = {
+        p.relative_to(tmp_path / "other"): b
+        for p, b in contents(tmp_path / "other").items()
+    }
+    assert elsewhere == {p.relative_to(folder): b for p, b in before.items()}
+
+
+def test_what_is_published_stays_when_the_store_is_gone(store, folder, tmp_path):
+    old, new = record(seed=111), record(seed=1111)
+    store.write(old)
+    publish(store, folder)
+    second = RunStore(tmp_path / "second machine")
+    second.write(new)
+    done = publish(second, folder)
+    assert (done.runs, done.total) == (1, 2)
+    both = {old["run_id"], new["run_id"]}
+    assert set(results.load_runs(results=folder)["run_id"]) == both
+    assert set(results.load_curves("mosi", "MFMB-Net", folder)["run_id"]) == both
+    assert set(results.load_predictions("mosi", "MFMB-Net", folder)) == both
+    (mae,) = mae_rows(folder)
+    assert (mae["n"], mae["seeds"]) == (2, "111 1111")
+
+
+def mae_rows(folder, load=results.load_summary):
+    frame = load(results=folder)
+    return frame[frame["metric"] == "MAE"].to_dict("records")
+
+
+def test_a_run_made_again_replaces_its_row(store, folder):
+    store.write(record(error=0.25, curves=3, environment={"torch": "1"}))
+    publish(store, folder)
+    store.write(record(error=0.5, curves=1, environment={"torch": "2"}))
+    publish(store, folder)
+    (run,) = results.load_runs(results=folder).to_dict("records")
+    assert run["test_MAE"] == 0.5
+    assert len(results.load_curves("mosi", "MFMB-Net", folder)) == 1
+    assert list(results.load_environments(folder).values()) == [{"torch": "2"}]
+    (mae,) = mae_rows(folder)
+    assert mae["mean"] == 0.5
+
+
+def test_cells_by_hand(store, folder):
+    for seed, error in ((111, 0.25), (1111, 0.75)):
+        store.write(record(error=error, seed=seed))
+    store.write(record(error=2.0, seed=111, missing_rate=0.5))
+    publish(store, folder)
+    complete, damaged = mae_rows(folder)
+    assert complete["missing_rate"] == 0.0
+    assert (complete["n"], complete["mean"]) == (2, 0.5)
+    assert complete["sd"] == pytest.approx(math.sqrt(0.125), abs=1e-6)
+    assert (complete["lo"], complete["hi"]) == (0.25, 0.75)
+    assert (damaged["missing_rate"], damaged["n"], damaged["mean"]) == (0.5, 1, 2.0)
+    assert math.isnan(damaged["sd"])
+    assert results.load_aggregates(results=folder).empty
+
+
+def test_other_settings_are_other_cells(store, folder):
+    store.write(record(error=0.25))
+    store.write(record(error=0.5, hyper={"lr": 0.5}))
+    store.write(record(error=1.0, seed=2, mask_seed=2))
+    store.write(record(error=2.0, seed=3, mask_seed=3))
+    publish(store, folder)
+    rows = mae_rows(folder)
+    # Masks that are drawn anew in every run belong together.
+    assert sorted((row["mean"], row["n"]) for row in rows) == [
+        (0.25, 1),
+        (0.5, 1),
+        (1.5, 2),
+    ]
+    assert len({row["setting"] for row in rows}) == 3
+
+
+def test_sweep_aggregates_need_every_rate(store, folder):
+    for rate in RATES[:-1]:
+        store.write(record(error=rate, missing_rate=rate))
+    store.write(record(error=9.0, missing_rate=0.5, seed=111))
+    publish(store, folder)
+    assert results.load_aggregates(results=folder).empty
+    store.write(record(error=1.0, missing_rate=1.0))
+    publish(store, folder)
+    rows = mae_rows(folder, results.load_aggregates)
+    # MAE equals the rate: area 1/2; sum of r (1 - r) is 1.65. One complete seed.
+    assert [(row["aggregate"], row["n"], row["seeds"]) for row in rows] == [
+        ("AUILC", 1, "1111"),
+        ("MWA/10", 1, "1111"),
+        ("MWA/11", 1, "1111"),
+    ]
+    assert [row["mean"] for row in rows] == pytest.approx([0.5, 0.165, 0.15], abs=1e-6)
+
+
+def test_an_undefined_correlation_is_missing_in_the_table(store, folder):
+    flat = record()
+    flat["predictions"] = np.zeros(3, dtype=np.float32)
+    store.write(flat)
+    publish(store, folder)
+    summary = results.load_summary(results=folder).set_index("metric")
+    assert math.isnan(summary.loc["Corr", "mean"])
+    assert summary.loc["Corr", "undefined"] == 1
+    assert summary.loc["MAE", "undefined"] == 0
+
+
+def test_without_the_data_summaries_stay_as_published(
+    store, folder, tmp_path, monkeypatch
+):
+    store.write(record(error=0.25, seed=111))
+    publish(store, folder)
+    before = results.load_summary(results=folder)
+    monkeypatch.setenv("MSA_DATA", str(tmp_path / "nothing here"))
+    store.write(record(error=0.5, seed=1111))
+    done = publish(store, folder)
+    assert done.unlabelled == ("mosi (clip-context)",)
+    assert done.total == 2
+    pd.testing.assert_frame_equal(results.load_summary(results=folder), before)
+
+
+def test_runs_on_other_data_are_refused(store, folder):
+    own = load("mosi").sha256
+    store.write(record(environment={"data_sha256": own}))
+    publish(store, folder)
+    stale = record(environment={"data_sha256": "0" * 64})
+    store.write(stale)
+    with pytest.raises(
+        PublishError, match=f"other data .*{own[:12]}.*{stale['run_id']}"
+    ):
+        publish(store, folder)
+
+
+def test_lost_predictions_are_named(store, folder):
+    own = record()
+    store.write(own)
+    publish(store, folder)
+    shutil.rmtree(folder / "predictions")
+    with pytest.raises(PublishError, match=own["run_id"]):
+        publish(RunStore(store.path / "empty"), folder)
+
+
+def test_a_study_selects_its_runs(store, folder):
+    from msa.study.grids import study
+
+    member = study("mosi-sweep").configs[0]
+    assert (member.model, member.missing_rate) == ("constant", 0.0)
+    store.write(record(model="constant", seed=member.seed, curves=0))
+    store.write(record(model="constant", seed=5, curves=0))
+    store.write(record(model="constant", missing_rate=0.05, curves=0))
+    publish(store, folder)
+    assert len(results.load_runs(results=folder)) == 3
+    runs = results.load_runs("mosi-sweep", folder)
+    assert list(runs["run_id"]) == [member.run_id]
+    assert set(results.load_summary("mosi-sweep", folder)["missing_rate"]) == {0.0}
+    assert results.load_aggregates("mosi-sweep", folder).empty
+
+
+def test_an_empty_folder_gives_empty_frames(folder):
+    assert results.load_runs(results=folder).empty
+    assert "missing_rate" in results.load_runs(results=folder)
+    assert "mean" in results.load_summary(results=folder)
+    assert list(results.load_curves("mosi", "TFN", folder)) == list(
+        results.CURVE_COLUMNS
+    )
+    assert results.load_predictions("mosi", "TFN", folder) == {}
+    assert results.load_passport("mosi", "clip-context", folder) == {}
+
+
+def test_passport_round_trip(folder):
+    tables = {"splits": pd.DataFrame({"split": ["train"], "clips": [1284]})}
+    assert results.publish_passport("mosi", "clip-context", tables, folder) == (
+        "passport/mosi--clip-context/splits.csv",
+    )
+    assert results.publish_passport("mosi", "clip-context", tables, folder) == ()
+    found = results.load_passport("mosi", "clip-context", folder)
+    pd.testing.assert_frame_equal(found["splits"], tables["splits"])
+
+
+def test_curve_files_are_plain_gzip(store, folder):
+    store.write(record())
+    publish(store, folder)
+    file = folder / "curves" / "mosi--MFMB-Net.csv.gz"
+    assert gzip.decompress(file.read_bytes()).startswith(
+        b"run_id,epoch,split,term,value"
+    )
