@@ -287,7 +287,9 @@ class TextEncoder(nn.Module):
         from transformers import BertModel
         from transformers.utils import logging
 
+        # The pooling head is dropped on purpose; its absence is no news to a reader.
         logging.disable_progress_bar()
+        logging.set_verbosity_error()
         self.bert = BertModel.from_pretrained(
             str(encoder_folder(name)), dtype=torch.float32, add_pooling_layer=False
         )

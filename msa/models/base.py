@@ -10,11 +10,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
+
+from msa.models.layers import Steps
 
 
 class Shape(NamedTuple):
@@ -91,6 +94,8 @@ class Batch:
     token_ids : dict of str to Tensor of int64, shape (B, L)
         ``"damaged"`` and ``"complete"`` ids where the text encoder is fine-tuned (the
         text features are then made from them), else empty.
+    rows : dict of str to Tensor of int64, shape (P,)
+        Flat positions b·T + t of the real steps, where the loader knows them.
     """
 
     inputs: dict[str, Tensor]
@@ -102,10 +107,16 @@ class Batch:
     modality_labels: dict[str, Tensor] = field(default_factory=dict)
     damaged: bool = True
     token_ids: dict[str, Tensor] = field(default_factory=dict)
+    rows: dict[str, Tensor] = field(default_factory=dict)
 
-    def lengths(self, modality: str) -> Tensor:
-        """Return the number of real steps, int64, shape (B,)."""
-        return self.mask[modality].sum(1)
+    @cached_property
+    def steps(self) -> dict[str, Steps]:
+        """Where the real steps of each modality stand, keyed by modality."""
+        return {m: Steps(mask, self.rows.get(m)) for m, mask in self.mask.items()}
+
+    def packed(self) -> dict[str, Tensor]:
+        """Return the inputs with one row per real step, (P, d) per modality."""
+        return {m: self.steps[m].pack(x) for m, x in self.inputs.items()}
 
 
 @dataclass
@@ -116,8 +127,9 @@ class Outputs:
     ----------
     prediction : Tensor of float, shape (B,)
         Sentiment scores, unclipped.
-    reconstructions : dict of str to Tensor of float, shape (B, T, d)
-        Rebuilt complete sequences, keyed by modality; empty if the model has none.
+    reconstructions : dict of str to Tensor of float, shape (P, d)
+        Rebuilt complete sequences, packed, keyed by modality; empty if the model has
+        none.
     losses : dict of str to scalar Tensor
         Auxiliary loss terms, unweighted, keyed by the names in ``loss_weights``.
     """

@@ -16,11 +16,10 @@ from msa.models.layers import (
     BiRNN,
     Conv,
     EncoderBank,
+    Steps,
     TransformerEncoder,
-    attention_bias,
     dropout,
     embed,
-    masked_max,
     smooth_l1,
 )
 
@@ -88,19 +87,23 @@ class CrossmodalEncoders(nn.Module):
                 for drops, layers in depths
             )
 
-    def forward(self, x: dict[str, Tensor], mask: dict[str, Tensor]) -> dict:
-        """Map sequences (B, T, d) per modality to (B, T, 3d), order self, others."""
-        seen = {m: embed(x[m], self.embed_dropout, self.training) for m in MODALITIES}
-        bias = {m: attention_bias(mask[m]) for m in MODALITIES}
+    def forward(
+        self, x: dict[str, Tensor], steps: dict[str, Steps]
+    ) -> dict[str, Tensor]:
+        """Map packed (P, d) per modality to (P, 3d), order self, then the others."""
+        seen = {
+            m: embed(x[m], steps[m], self.embed_dropout, self.training)
+            for m in MODALITIES
+        }
         out = {}
         for query in MODALITIES:
-            sources = (None, *((seen[s], bias[s]) for s in OTHERS[query]))
+            sources = (None, *((seen[s], steps[s]) for s in OTHERS[query]))
             parts, start = [], 0
             for bank in self.banks[query]:
                 chosen = sources[start : start + bank.count]
-                parts.extend(bank(seen[query], bias[query], chosen))
+                parts.extend(bank(seen[query], steps[query], chosen))
                 start += bank.count
-            out[query] = torch.cat(parts, -1)  # (B, T, 3d)
+            out[query] = torch.cat(parts, -1)  # (P, 3d)
         return out
 
 
@@ -122,11 +125,13 @@ class ConvProjection(nn.Module):
             }
         )
 
-    def forward(self, x: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Map (B, T, d_m) per modality to (B, T, d)."""
+    def forward(
+        self, x: dict[str, Tensor], steps: dict[str, Steps]
+    ) -> dict[str, Tensor]:
+        """Map packed (P, d_m) per modality to (P, d)."""
         text = dropout(x["text"], self.text_dropout, self.training)
         x = {**x, "text": text}
-        return {m: self.convs[m](x[m]) for m in MODALITIES}
+        return {m: self.convs[m](x[m], steps[m]) for m in MODALITIES}
 
 
 class GateEncoder(nn.Module):
@@ -163,16 +168,16 @@ class GateEncoder(nn.Module):
         beside = 2 * hidden if reads == "states" else inputs
         self.linear = nn.Linear(beside + 2 * hidden, hidden)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Map (B, T, inputs) under a mask (B, T) to (B, hidden)."""
-        states = self.rnn(x, mask)  # eq. 13 (B, T, 2h)
-        gate = self.gate(states)  # eq. 14 (B, T, 1)
+    def forward(self, x: Tensor, steps: Steps) -> Tensor:
+        """Map packed (P, inputs) to one vector per sample, (B, hidden)."""
+        states = self.rnn(x, steps)  # eq. 13, (P, 2h)
+        gate = self.gate(states, steps)  # eq. 14, (P, 1)
         gated = states.tanh() * gate.sigmoid()  # eq. 15
         beside = states if self.reads == "states" else x
-        mixed = self.linear(torch.cat([beside, gated], -1))  # eq. 16 (B, T, h)
+        mixed = self.linear(torch.cat([beside, gated], -1))  # eq. 16, (P, h)
         if self.squash:
             mixed = mixed.tanh()
-        return dropout(masked_max(mixed, mask), self.drop, self.training)  # eq. 17
+        return dropout(steps.max(mixed), self.drop, self.training)  # eq. 17
 
 
 class Reconstruction(nn.Module):
@@ -184,7 +189,7 @@ class Reconstruction(nn.Module):
     ----------
     shapes : Shapes
     width, heads, layers : int
-        Of the encoder that reads (B, T, width).
+        Of the encoder that reads packed (P, width).
     """
 
     def __init__(self, shapes: Shapes, width: int, heads: int, layers: int) -> None:
@@ -200,24 +205,33 @@ class Reconstruction(nn.Module):
         )
 
     def forward(
-        self, x: dict[str, Tensor], mask: dict[str, Tensor]
+        self, x: dict[str, Tensor], steps: dict[str, Steps]
     ) -> dict[str, Tensor]:
-        """Map (B, T, width) per modality to (B, T, d_m)."""
-        return {m: self.linear[m](self.encoders[m](x[m], mask[m])) for m in MODALITIES}
+        """Map packed (P, width) per modality to (P, d_m)."""
+        return {m: self.linear[m](self.encoders[m](x[m], steps[m])) for m in MODALITIES}
 
 
 def missing_losses(rebuilt: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
     """Smooth-L1 on the missing steps of each modality (MFMB-Net eq. 18).
+
+    Parameters
+    ----------
+    rebuilt : dict of str to Tensor, shape (P, d_m)
+        Packed reconstructions.
+    batch : Batch
 
     Returns
     -------
     dict of str to scalar Tensor
         ``"reconstruction_<modality>"``; 0 where nothing is missing.
     """
-    return {
-        f"reconstruction_{m}": smooth_l1(rebuilt[m], batch.targets[m], batch.missing[m])
-        for m in MODALITIES
-    }
+    losses = {}
+    for m in MODALITIES:
+        steps = batch.steps[m]
+        target = steps.pack(batch.targets[m])
+        missing = batch.missing[m].flatten()[steps.rows]
+        losses[f"reconstruction_{m}"] = smooth_l1(rebuilt[m], target, missing)
+    return losses
 
 
 class Classifier(nn.Module):

@@ -1,11 +1,15 @@
 """Layers that several models share, written once.
 
 Sizes in comments: ``B`` samples, ``T`` steps of the query sequence, ``S`` steps of a
-source sequence, ``d`` width, ``h`` heads or hidden units, ``E`` encoders side by side.
-Masks are True at real steps. Every layer here leaves a sample's result untouched by
-its batch neighbours and by padding.
+source sequence, ``P`` real steps of all samples together, ``d`` width, ``h`` heads or
+hidden units, ``E`` encoders side by side. Masks are True at real steps. Every layer
+here leaves a sample's result untouched by its batch neighbours and by padding.
 
-At the sizes of these models (width 30, a dozen steps) time goes into the number of
+Sequences travel *packed*: one row per real step, (P, d). Sentences differ in length by
+an order of magnitude, so most of a padded batch would be padding. :class:`Steps` knows
+where each row belongs; attention and recurrence unpack for the moment they need time.
+
+At the sizes of these models (width 30, a dozen steps) much time goes into the number of
 operations, not into arithmetic. So encoders that run side by side share one stacked
 product per layer, recurrent layers run both directions in one scan, and dropout draws
 16-bit integers instead of floats.
@@ -14,42 +18,37 @@ product per layer, recurrent layers run both directions in one scan, and dropout
 from __future__ import annotations
 
 import math
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+PADDED_SCORE = -60.0
+"""Added to the attention score of a padded key. exp(-60) is lost in any float32 sum, so
+padding has no effect, exactly; a larger number would only make exp() produce denormal
+numbers, a hundred times slower on the CPU."""
+
+
+def keep_mask(shape: tuple[int, ...] | torch.Size, p: float) -> Tensor:
+    """Draw a dropout mask on the CPU: 1 / (1 - p) where kept, else 0.
+
+    One 64-bit draw decides four elements; ``p`` is met to within 2^-16. Integer and
+    float passes only, because passes over booleans are not vectorised.
+    """
+    count = math.prod(shape)
+    draws = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
+    lanes = draws.view(torch.int16)[:count].view(shape).float()
+    first_kept = round(p * 2**16) - 2**15
+    scale = 1 / (1 - p)
+    return lanes.sub_(first_kept - 1).mul_(scale).clamp_(0, scale)
+
 
 def dropout(x: Tensor, p: float, training: bool) -> Tensor:
-    """Inverted dropout, the same distribution as ``F.dropout``, faster on the CPU.
-
-    One 64-bit draw decides four elements; ``p`` is met to within 2^-16.
-    """
+    """Inverted dropout, the same distribution as ``F.dropout``, faster on the CPU."""
     if not training or p == 0.0:
         return x
-    if x.is_cuda:
-        return F.dropout(x, p)
-    draws = torch.empty((x.numel() + 3) // 4, dtype=torch.int64)
-    draws.random_(-(2**63), None)
-    lanes = draws.view(torch.int16)[: x.numel()].view(x.shape)
-    keep = lanes >= round(p * 2**16) - 2**15
-    return x * (keep.to(x.dtype) * (1 / (1 - p)))
-
-
-class Dropout(nn.Module):
-    """Module form of :func:`dropout`."""
-
-    def __init__(self, p: float) -> None:
-        super().__init__()
-        self.p = p
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Drop elements of ``x`` (any shape) while training."""
-        return dropout(x, self.p, self.training)
-
-    def extra_repr(self) -> str:
-        """Show the rate in the printed model."""
-        return f"p={self.p}"
+    return F.dropout(x, p) if x.is_cuda else x * keep_mask(x.shape, p)
 
 
 def sinusoid(steps: int, width: int, device: torch.device) -> Tensor:
@@ -66,21 +65,115 @@ def sinusoid(steps: int, width: int, device: torch.device) -> Tensor:
     return F.pad(codes, (0, width - codes.shape[1]))
 
 
-def masked_max(x: Tensor, mask: Tensor) -> Tensor:
-    """Maximum over the real steps of (B, T, d), shape (B, d)."""
-    return x.masked_fill(~mask[..., None], -torch.inf).amax(1)
-
-
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
-    """Mean over the real steps of (B, T, d), shape (B, d)."""
+    """Mean over the real steps of a padded (B, T, d), shape (B, d)."""
     weight = mask[..., None].to(x.dtype)
     return (x * weight).sum(1) / weight.sum(1).clamp(min=1)
 
 
-def attention_bias(mask: Tensor) -> Tensor:
-    """Additive attention mask (B, 1, 1, S): 0 at real keys, -inf at padding."""
-    bias = torch.zeros(mask.shape, device=mask.device)
-    return bias.masked_fill_(~mask, -torch.inf)[:, None, None]
+class _Scatter(torch.autograd.Function):
+    """Rows to distinct places; the backward picks them up again."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, places: Tensor, size: int, fill: float) -> Tensor:  # noqa: ANN001
+        ctx.save_for_backward(places)
+        out = x.new_full((*x.shape[:-2], size, x.shape[-1]), fill)
+        return out.index_copy_(x.dim() - 2, places, x)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple:  # noqa: ANN001
+        (places,) = ctx.saved_tensors
+        return grad.index_select(grad.dim() - 2, places), None, None, None
+
+
+class _Gather(torch.autograd.Function):
+    """Rows from distinct places; the backward puts them back."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, places: Tensor) -> Tensor:  # noqa: ANN001
+        ctx.save_for_backward(places)
+        ctx.size = x.shape[-2]
+        return x.index_select(x.dim() - 2, places)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple:  # noqa: ANN001
+        (places,) = ctx.saved_tensors
+        out = grad.new_zeros((*grad.shape[:-2], ctx.size, grad.shape[-1]))
+        return out.index_copy_(grad.dim() - 2, places, grad), None
+
+
+class Steps:
+    """Where the real steps of one modality stand in a padded batch.
+
+    Parameters
+    ----------
+    mask : Tensor of bool, shape (B, T)
+        True at real steps.
+    rows : Tensor of int64, shape (P,), optional
+        Flat positions b·T + t of the real steps, in the order of packed rows. Given
+        where they are known without asking the device; otherwise read off the mask.
+    """
+
+    def __init__(self, mask: Tensor, rows: Tensor | None = None) -> None:
+        self.mask = mask
+        self.batch, self.steps = mask.shape
+        self.rows = mask.flatten().nonzero()[:, 0] if rows is None else rows
+
+    @cached_property
+    def lengths(self) -> Tensor:
+        """Real steps of each sample, int64, shape (B,)."""
+        return self.mask.sum(1)
+
+    @cached_property
+    def bias(self) -> Tensor:
+        """Additive attention mask (B, 1, 1, T): 0 at real keys."""
+        bias = torch.zeros(self.mask.shape, device=self.mask.device)
+        return bias.masked_fill_(~self.mask, PADDED_SCORE)[:, None, None]
+
+    @cached_property
+    def clock(self) -> Tensor:
+        """Time step of each packed row, counted from 0, shape (P,)."""
+        return self.rows % self.steps
+
+    @cached_property
+    def scan_rows(self) -> Tensor:
+        """Places in a (T, 2, B) layout, forward then backward direction, (2P,).
+
+        The backward direction counts from each sample's own last step.
+        """
+        sample, step = self.rows // self.steps, self.clock
+        mirrored = self.lengths[sample] - 1 - step
+        ahead = step * 2 * self.batch + sample
+        behind = mirrored * 2 * self.batch + self.batch + sample
+        return torch.cat([ahead, behind])
+
+    def pack(self, x: Tensor) -> Tensor:
+        """(..., B, T, d) to (..., P, d)."""
+        return _Gather.apply(x.flatten(-3, -2), self.rows)
+
+    def pad(self, x: Tensor, fill: float = 0.0) -> Tensor:
+        """(..., P, d) to (..., B, T, d), ``fill`` at padding."""
+        flat = _Scatter.apply(x, self.rows, self.batch * self.steps, fill)
+        return flat.unflatten(-2, (self.batch, self.steps))
+
+    def max(self, x: Tensor) -> Tensor:
+        """Maximum over time: (P, d) to (B, d)."""
+        return self.pad(x, -torch.inf).amax(1)
+
+    def behind_hub(self, tokens: int) -> Steps:
+        """Return the steps of the sequence with a hub of tokens in front.
+
+        Packed rows are then the hub's B·k rows, followed by the sequence's.
+        """
+        batch, steps = self.batch, self.steps + tokens
+        there = self.mask.new_ones(batch, tokens)
+        device = self.mask.device
+        hub = torch.arange(batch, device=device)[:, None] * steps + torch.arange(
+            tokens, device=device
+        )
+        sequence = self.rows // self.steps * steps + tokens + self.clock
+        rows = torch.cat([hub.flatten(), sequence])
+        return Steps(torch.cat([there, self.mask], 1), rows)
 
 
 def smooth_l1(rebuilt: Tensor, target: Tensor, where: Tensor) -> Tensor:
@@ -88,8 +181,8 @@ def smooth_l1(rebuilt: Tensor, target: Tensor, where: Tensor) -> Tensor:
 
     Parameters
     ----------
-    rebuilt, target : Tensor, shape (B, T, d)
-    where : Tensor of bool, shape (B, T)
+    rebuilt, target : Tensor, shape (..., d)
+    where : Tensor of bool, shape (...)
         Steps that count.
 
     Returns
@@ -98,7 +191,7 @@ def smooth_l1(rebuilt: Tensor, target: Tensor, where: Tensor) -> Tensor:
         Sum over the chosen steps and all features, divided by their number (+ 1e-4:
         0 where no step is chosen).
     """
-    loss = F.smooth_l1_loss(rebuilt, target, reduction="none").sum(-1)  # (B, T)
+    loss = F.smooth_l1_loss(rebuilt, target, reduction="none").sum(-1)
     weight = where.to(loss.dtype)
     return (loss * weight).sum() / (weight.sum() * rebuilt.shape[-1] + 1e-4)
 
@@ -150,7 +243,45 @@ def normalise(x: Tensor) -> Tensor:
     return F.layer_norm(x, x.shape[-1:])
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, p: float) -> Tensor:
+class _Attention(torch.autograd.Function):
+    """Masked attention on the CPU, with few passes over the weights.
+
+    ``torch.softmax`` leaves its vectorised path for the short rows that are usual here,
+    and autograd would keep four copies of the weights; this keeps one (and the mask).
+    """
+
+    @staticmethod
+    def forward(ctx, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, p: float) -> Tensor:  # noqa: ANN001
+        shape = q.shape
+        q, k, v = (x.flatten(0, 1) for x in (q, k, v))  # (B·h, ·, c)
+        weights = torch.bmm(q, k.transpose(1, 2))
+        weights.view(*shape[:3], -1).add_(bias)
+        weights.sub_(weights.amax(-1, keepdim=True)).exp_()
+        weights.div_(weights.sum(-1, keepdim=True))
+        keep = keep_mask(weights.shape, p) if p > 0 else None
+        ctx.save_for_backward(q, k, v, weights, keep)
+        mixed = torch.bmm(weights if keep is None else weights * keep, v)
+        return mixed.view(shape)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple:  # noqa: ANN001
+        q, k, v, weights, keep = ctx.saved_tensors
+        batch, heads = grad.shape[:2]
+        grad = grad.flatten(0, 1)
+        used = weights if keep is None else weights * keep
+        grad_v = torch.bmm(used.transpose(1, 2), grad)
+        scores = torch.bmm(grad, v.transpose(1, 2))
+        if keep is not None:
+            scores.mul_(keep)
+        scores.mul_(weights)  # softmax: w * (g - sum(w * g))
+        scores.sub_(weights * scores.sum(-1, keepdim=True))
+        grad_q = torch.bmm(scores, k)
+        grad_k = torch.bmm(scores.transpose(1, 2), q)
+        parts = (x.unflatten(0, (batch, heads)) for x in (grad_q, grad_k, grad_v))
+        return *parts, None, None
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, p: float) -> Tensor:
     """Scaled dot-product attention.
 
     Parameters
@@ -158,7 +289,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, p: float) -> Te
     q : Tensor, shape (B, h, T, c)
         Already scaled by 1 / sqrt(c).
     k, v : Tensor, shape (B, h, S, c)
-    bias : Tensor or None, broadcast to (B, h, T, S)
+    bias : Tensor, shape (B, 1, 1, S)
+        :attr:`Steps.bias` of the keys.
     p : float
         Dropout on the attention weights (0 in evaluation).
 
@@ -168,10 +300,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, p: float) -> Te
     """
     if q.is_cuda:
         return F.scaled_dot_product_attention(q, k, v, bias, dropout_p=p, scale=1.0)
-    scores = q @ k.transpose(-1, -2)
-    if bias is not None:
-        scores = scores + bias
-    return dropout(scores.softmax(-1), p, p > 0) @ v
+    return _Attention.apply(q, k, v, bias, p)
 
 
 class EncoderLayer(nn.Module):
@@ -224,70 +353,68 @@ class EncoderBank(nn.Module):
         self.last_gain = nn.Parameter(torch.ones(count, 1, width))
         self.last_offset = nn.Parameter(torch.zeros(count, 1, width))
 
-    def split_heads(self, x: Tensor, batch: int) -> Tensor:
-        """(B·T, d) to (B, h, T, d/h)."""
-        return x.view(batch, -1, self.heads, x.shape[-1] // self.heads).transpose(1, 2)
+    def split_heads(self, x: Tensor, steps: Steps) -> Tensor:
+        """Unpack (..., P, d) to (..., B, h, T, d/h)."""
+        padded = steps.pad(x).unflatten(-1, (self.heads, -1))
+        return padded.transpose(-2, -3).contiguous()
 
     def forward(
         self,
         x: Tensor,
-        bias: Tensor | None,
-        sources: tuple[tuple[Tensor, Tensor | None] | None, ...] = (None,),
+        steps: Steps,
+        sources: tuple[tuple[Tensor, Steps] | None, ...] = (None,),
     ) -> Tensor:
         """Run all encoders.
 
         Parameters
         ----------
-        x : Tensor, shape (B, T, d)
-            Embedded query sequence.
-        bias : Tensor or None, shape (B, 1, 1, T)
-            :func:`attention_bias` of the query sequence, used by self-attention.
+        x : Tensor, shape (P, d)
+            Embedded query sequences.
+        steps : Steps
+            Of the query sequences.
         sources : tuple of length E
-            None for self-attention, else (sequence (B, S, d), its attention bias).
+            None for self-attention, else (packed sequences, their steps).
 
         Returns
         -------
-        Tensor, shape (E, B, T, d)
+        Tensor, shape (E, P, d)
         """
-        batch, steps, width = x.shape
+        rows, width = x.shape
         scale = (width // self.heads) ** -0.5
-        flat = x.reshape(1, batch * steps, width).expand(self.count, -1, -1)
-        read = [None if s is None else normalise(s[0]).flatten(0, 1) for s in sources]
+        x = x.expand(self.count, rows, width)
+        read = [None if s is None else normalise(s[0]) for s in sources]
         for layer in self.layers:
-            seen = normalise(flat)  # (E, B·T, d)
-            q = layer.query(seen) * scale
-            weight, offset = layer.key_value.folded()
+            seen = normalise(x)  # (E, P, d)
+            q = self.split_heads(layer.query(seen) * scale, steps)  # (E, B, h, T, c)
+            # Unbound at once: picking one encoder at a time would fill a gradient of
+            # all of them with zeros, once for each.
+            weight, offset = (x.unbind() for x in layer.key_value.folded())
             heads = []
-            for e, source in enumerate(sources):
-                keys = seen[e] if read[e] is None else read[e]
-                kv = torch.addmm(offset[e], keys, weight[e])  # (B·S, 2d)
-                k, v = self.split_heads(kv, batch).chunk(2, -1)
+            for e, (own, source, query) in enumerate(
+                zip(seen.unbind(), sources, q.unbind(), strict=True)
+            ):
+                keys = own if read[e] is None else read[e]
+                where = steps if source is None else source[1]
+                kv = torch.addmm(offset[e], keys, weight[e])  # (P_s, 2d)
+                k, v = (self.split_heads(half, where) for half in kv.chunk(2, -1))
                 p = self.attention_dropout[e] if self.training else 0.0
-                heads.append(
-                    attend(
-                        self.split_heads(q[e], batch),
-                        k,
-                        v,
-                        bias if source is None else source[1],
-                        p,
-                    ).transpose(1, 2)  # (B, T, h, d/h)
-                )
-            mixed = torch.stack(heads).view(self.count, batch * steps, width)
-            flat = flat + self._drop(layer.out(mixed), self.residual_dropout)
-            hidden = layer.expand(normalise(flat)).relu()
+                heads.append(attend(query, k, v, where.bias, p))
+            mixed = torch.stack(heads).transpose(2, 3).flatten(3)  # (E, B, T, d)
+            mixed = layer.out(steps.pack(mixed))
+            x = x + self._drop(mixed, self.residual_dropout)
+            hidden = layer.expand(normalise(x)).relu()
             hidden = layer.contract(self._drop(hidden, self.relu_dropout))
-            flat = flat + self._drop(hidden, self.residual_dropout)
-        out = normalise(flat) * self.last_gain + self.last_offset
-        return out.view(self.count, batch, steps, width)
+            x = x + self._drop(hidden, self.residual_dropout)
+        return normalise(x) * self.last_gain + self.last_offset
 
     def _drop(self, x: Tensor, p: float) -> Tensor:
         return dropout(x, p, self.training)
 
 
-def embed(x: Tensor, p: float, training: bool) -> Tensor:
-    """Scale (B, T, d) by sqrt(d), add positions, drop: what every encoder reads."""
-    codes = sinusoid(x.shape[1], x.shape[2], x.device)
-    return dropout(math.sqrt(x.shape[2]) * x + codes, p, training)
+def embed(x: Tensor, steps: Steps, p: float, training: bool) -> Tensor:
+    """Scale (P, d) by sqrt(d), add positions, drop: what every encoder reads."""
+    codes = sinusoid(steps.steps, x.shape[1], x.device)[steps.clock]
+    return dropout(math.sqrt(x.shape[1]) * x + codes, p, training)
 
 
 class TransformerEncoder(nn.Module):
@@ -317,11 +444,11 @@ class TransformerEncoder(nn.Module):
         self.positions = positions
         self.bank = EncoderBank(1, width, heads, layers, (attention,), relu, residual)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Encode (B, T, d) under a mask (B, T) into (B, T, d)."""
+    def forward(self, x: Tensor, steps: Steps) -> Tensor:
+        """Encode packed sequences (P, d) into (P, d)."""
         if self.positions:
-            x = embed(x, 0.0, self.training)
-        return self.bank(x, attention_bias(mask))[0]
+            x = embed(x, steps, 0.0, self.training)
+        return self.bank(x, steps)[0]
 
 
 class _GRUScan(torch.autograd.Function):
@@ -337,14 +464,26 @@ class _GRUScan(torch.autograd.Function):
         steps, _, batch, hidden = gates.shape[0], 2, gates.shape[2], weight.shape[1]
         rz = gates[..., : 2 * hidden].clone()
         n = gates[..., 2 * hidden :].clone()
-        recurrent = gates.new_empty(steps, 2, batch, hidden)  # W_hn h + b_hn
+        moved = gates.new_empty(steps, 2, batch, 3 * hidden)  # W h + b
         states = gates.new_zeros(steps + 1, 2, batch, hidden)
-        for t in range(steps):
-            moved = torch.baddbmm(bias, states[t], weight)  # (2, B, 3h)
-            gate = rz[t].add_(moved[..., : 2 * hidden]).sigmoid_()
-            recurrent[t] = moved[..., 2 * hidden :]
-            new = n[t].addcmul_(gate[..., :hidden], recurrent[t]).tanh_()
-            torch.lerp(new, states[t], gate[..., hidden:], out=states[t + 1])
+        state = states.unbind()
+        recurrent = moved[..., 2 * hidden :]
+        for t, (gate, new, all_moved, rz_moved, n_moved, r, z) in enumerate(
+            zip(
+                rz.unbind(),
+                n.unbind(),
+                moved.unbind(),
+                moved[..., : 2 * hidden].unbind(),
+                recurrent.unbind(),
+                rz[..., :hidden].unbind(),
+                rz[..., hidden:].unbind(),
+                strict=True,
+            )
+        ):
+            torch.baddbmm(bias, state[t], weight, out=all_moved)
+            gate.add_(rz_moved).sigmoid_()
+            new.addcmul_(r, n_moved).tanh_()
+            torch.lerp(new, state[t], z, out=state[t + 1])
         ctx.save_for_backward(rz, n, recurrent, states, weight)
         return states[1:]
 
@@ -362,10 +501,22 @@ class _GRUScan(torch.autograd.Function):
         flowing = torch.empty_like(n)  # gradient of each hidden state
         carried = torch.zeros_like(n[0])
         moved = torch.empty_like(factors)
-        for t in range(len(n) - 1, -1, -1):
-            now = torch.add(carried, grad[t], out=flowing[t])
-            torch.mul(now.repeat(1, 1, 3), factors[t], out=moved[t])
-            carried = torch.baddbmm(now * z[t], moved[t], back)
+        # Three gates side by side, so that one product serves them: (T, 2, B, 3, h).
+        by_gate = factors.unflatten(-1, (3, hidden))
+        backwards = zip(
+            flowing.unbind(),
+            flowing.unsqueeze(3).unbind(),
+            grad.unbind(),
+            by_gate.unbind(),
+            moved.unbind(),
+            moved.unflatten(-1, (3, hidden)).unbind(),
+            z.unbind(),
+            strict=True,
+        )
+        for now, wide, arriving, factor, out, gated, keep in reversed(list(backwards)):
+            torch.add(carried, arriving, out=now)
+            torch.mul(wide, factor, out=gated)
+            carried = torch.baddbmm(now * keep, out, back)
         gates = torch.cat([moved[..., : 2 * hidden], flowing * to_n], -1)
         columns = moved.transpose(0, 1).flatten(1, 2)  # (2, T·B, 3h)
         rows = before.transpose(0, 1).flatten(1, 2)  # (2, T·B, h)
@@ -455,13 +606,10 @@ class BiRNN(nn.Module):
         )
         self.bias_state = nn.ParameterList(uniform(2, 1, size) for _ in range(layers))
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Encode (B, T, inputs) under a mask (B, T) into (B, T, 2h), 0 at padding."""
-        batch, steps, _ = x.shape
+    def forward(self, x: Tensor, steps: Steps) -> Tensor:
+        """Encode packed sequences (P, inputs) into (P, 2h)."""
         scan = (_GRUScan if self.cell == "gru" else _LSTMScan).apply
-        clock = torch.arange(steps, device=x.device)
-        mirror = mask.sum(1, keepdim=True) - 1 - clock  # (B, T)
-        mirror = torch.where(mirror >= 0, mirror, clock)[..., None]
+        size = steps.steps * 2 * steps.batch
         for w_in, b_in, w_state, b_state in zip(
             self.weight_input,
             self.bias_input,
@@ -469,18 +617,20 @@ class BiRNN(nn.Module):
             self.bias_state,
             strict=True,
         ):
-            both = torch.stack([x, x.gather(1, mirror.expand_as(x))])  # (2, B, T, ·)
-            rows = both.transpose(1, 2).flatten(1, 2)  # (2, T·B, ·)
-            gates = torch.baddbmm(b_in, rows, w_in).view(2, steps, batch, -1)
-            states = scan(gates.transpose(0, 1), w_state, b_state)  # (T, 2, B, h)
-            ahead, behind = states.permute(1, 2, 0, 3)  # (B, T, h) each
-            behind = behind.gather(1, mirror.expand_as(behind))
-            x = torch.cat([ahead, behind], -1)
-        return x * mask[..., None]
+            gates = torch.baddbmm(b_in, x.expand(2, -1, -1), w_in)  # (2, P, gates)
+            gates = _Scatter.apply(gates.flatten(0, 1), steps.scan_rows, size, 0.0)
+            gates = gates.view(steps.steps, 2, steps.batch, -1)
+            states = scan(gates, w_state, b_state)  # (T, 2, B, h)
+            states = _Gather.apply(states.flatten(0, 2), steps.scan_rows)
+            x = torch.cat(states.chunk(2), -1)  # (P, 2h)
+        return x
 
 
 class Conv(nn.Module):
-    """Length-preserving 1-D convolution over the steps of (B, T, d)."""
+    """Length-preserving 1-D convolution over time, of packed sequences.
+
+    What lies beyond a sequence's ends counts as zero.
+    """
 
     def __init__(
         self, inputs: int, outputs: int, kernel: int, bias: bool = True
@@ -488,9 +638,10 @@ class Conv(nn.Module):
         super().__init__()
         self.conv = nn.Conv1d(inputs, outputs, kernel, padding=kernel // 2, bias=bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, T, inputs) to (B, T, outputs); padding must be 0 on entry."""
-        return self.conv(x.transpose(1, 2)).transpose(1, 2)
+    def forward(self, x: Tensor, steps: Steps) -> Tensor:
+        """Map (P, inputs) to (P, outputs)."""
+        padded = steps.pad(x).transpose(1, 2)  # (B, inputs, T)
+        return steps.pack(self.conv(padded).transpose(1, 2))
 
 
 def count_parameters(module: nn.Module) -> int:

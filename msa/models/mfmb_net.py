@@ -25,12 +25,11 @@ from msa.models.layers import (
     BiRNN,
     Conv,
     EncoderBank,
+    Steps,
     TransformerEncoder,
     attend,
-    attention_bias,
     dropout,
     embed,
-    masked_max,
 )
 
 HUB_ORDER = ("vision", "audio", "text")
@@ -109,19 +108,20 @@ class HybridAttention(nn.Module):
             }
         )
 
-    def forward(self, h: dict[str, Tensor], mask: dict[str, Tensor]) -> dict:
-        """Map (B, T, d) per modality to (B, T, 3d)."""
-        bias = {m: attention_bias(mask[m]) for m in MODALITIES}
+    def forward(
+        self, h: dict[str, Tensor], steps: dict[str, Steps]
+    ) -> dict[str, Tensor]:
+        """Map packed (P, d) per modality to (P, 3d)."""
         aligned, seen = {}, {}
         for m in MODALITIES:
-            x = embed(h[m], self.embed_dropout, self.training)
-            aligned[m] = self.align[m](x, bias[m])[0]
-            seen[m] = embed(aligned[m], self.embed_dropout, self.training)
+            x = embed(h[m], steps[m], self.embed_dropout, self.training)
+            aligned[m] = self.align[m](x, steps[m])[0]
+            seen[m] = embed(aligned[m], steps[m], self.embed_dropout, self.training)
         out = {}
         for m in MODALITIES:
-            sources = tuple((seen[s], bias[s]) for s in OTHERS[m])
-            crossed = self.cross[m](seen[m], bias[m], sources)
-            out[m] = torch.cat([aligned[m], *crossed], -1)  # (B, T, 3d)
+            sources = tuple((seen[s], steps[s]) for s in OTHERS[m])
+            crossed = self.cross[m](seen[m], steps[m], sources)
+            out[m] = torch.cat([aligned[m], *crossed], -1)  # (P, 3d)
         return out
 
 
@@ -155,17 +155,16 @@ class MacroFusion(nn.Module):
         self.prepare = encoders(positions=True)  # eq. 3
         self.carry = encoders(positions=False)  # eqs. 4-6: theta_v, theta_a, theta_t
 
-    def forward(self, h: dict[str, Tensor], mask: dict[str, Tensor]) -> Tensor:
-        """Map aligned sequences (B, T, 3d) to the last hub, flattened: (B, k·3d)."""
-        batch = len(h["text"])
-        hub = self.hub.expand(batch, -1, -1)  # (B, k, 3d)
-        there = mask["text"].new_ones(hub.shape[:2])
+    def forward(self, h: dict[str, Tensor], steps: dict[str, Steps]) -> Tensor:
+        """Map packed sequences (P, 3d) to the last hub, flattened: (B, k·3d)."""
+        batch, tokens = steps["text"].batch, len(self.hub)
+        hub = self.hub.repeat(batch, 1)  # (B·k, 3d)
         for m in HUB_ORDER:
-            sequence = self.prepare[m](h[m], mask[m])  # eq. 3
-            joined = torch.cat([hub, sequence], 1)  # (B, k + T, 3d)
-            joined = self.carry[m](joined, torch.cat([there, mask[m]], 1))
-            hub = joined[:, : hub.shape[1]]  # eqs. 4-6
-        return hub.flatten(1)  # eq. 7
+            sequence = self.prepare[m](h[m], steps[m])  # eq. 3, (P, 3d)
+            joined = torch.cat([hub, sequence])  # (B·k + P, 3d)
+            joined = self.carry[m](joined, steps[m].behind_hub(tokens))
+            hub = joined[: batch * tokens]  # eqs. 4-6
+        return hub.view(batch, -1)  # eq. 7
 
 
 class MemoryGate(nn.Module):
@@ -180,10 +179,10 @@ class MemoryGate(nn.Module):
             nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width)
         )
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Map (B, T, inputs) to (B, T, 2·hidden)."""
-        states = self.rnn(x, mask).tanh()  # eq. 8
-        gate = self.ffn(self.conv(states))  # eq. 9
+    def forward(self, x: Tensor, steps: Steps) -> Tensor:
+        """Map packed (P, inputs) to (P, 2·hidden)."""
+        states = self.rnn(x, steps).tanh()  # eq. 8
+        gate = self.ffn(self.conv(states, steps))  # eq. 9
         return states * gate  # eq. 10
 
 
@@ -229,11 +228,11 @@ class MicroFusion(nn.Module):
         )
         self.fuse = nn.ModuleList(CoarseToFine(hyper.fine_width) for _ in STACKED)
 
-    def forward(self, h: dict[str, Tensor], mask: dict[str, Tensor]) -> Tensor:
-        """Map aligned sequences (B, T, 3d) to (B, 4·fine_width)."""
+    def forward(self, h: dict[str, Tensor], steps: dict[str, Steps]) -> Tensor:
+        """Map packed sequences (P, 3d) to (B, 4·fine_width)."""
         u = {}
         for m in MODALITIES:
-            local = masked_max(self.gate[m](h[m], mask[m]), mask[m])
+            local = steps[m].max(self.gate[m](h[m], steps[m]))  # (B, 2·hidden)
             u[m] = self.level[m](dropout(local, self.drop, self.training))
         fused = [
             fuse(u[a], u[b]) for fuse, (a, b) in zip(self.fuse, STACKED, strict=True)
@@ -251,11 +250,12 @@ class Rebuild(nn.Module):
             nn.Linear(width, 4 * width), nn.ReLU(), nn.Linear(4 * width, outputs)
         )
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Map (B, T, width) to (B, T, outputs)."""
-        q, k, v = self.qkv(x)[:, None].chunk(3, -1)  # (B, 1, T, width)
-        scaled = q * x.shape[-1] ** -0.5
-        return self.ffn(attend(scaled, k, v, attention_bias(mask), 0.0)[:, 0])
+    def forward(self, x: Tensor, steps: Steps) -> Tensor:
+        """Map packed (P, width) to (P, outputs)."""
+        qkv = steps.pad(self.qkv(x))[:, None]  # (B, 1, T, 3·width)
+        q, k, v = qkv.chunk(3, -1)
+        recalled = attend(q * x.shape[-1] ** -0.5, k, v, steps.bias, 0.0)  # eq. 14
+        return self.ffn(steps.pack(recalled[:, 0]))  # eq. 15
 
 
 class MFMBNet(Model):
@@ -302,14 +302,13 @@ class MFMBNet(Model):
 
     def forward(self, batch: Batch) -> Outputs:
         """Predict, and rebuild the missing steps where there are any."""
-        mask = batch.mask
-        text = dropout(batch.inputs["text"], self.text_dropout, self.training)
-        x = {**batch.inputs, "text": text}
-        h = {m: self.encode[m](x[m]) for m in MODALITIES}  # eq. 1, (B, T, d)
-        h = self.align(h, mask)  # eq. 2, (B, T, 3d)
-        streams = [s(h, mask) for s in (self.macro, self.micro) if s is not None]
+        steps, x = batch.steps, batch.packed()
+        x["text"] = dropout(x["text"], self.text_dropout, self.training)
+        h = {m: self.encode[m](x[m]) for m in MODALITIES}  # eq. 1, (P, d)
+        h = self.align(h, steps)  # eq. 2, (P, 3d)
+        streams = [s(h, steps) for s in (self.macro, self.micro) if s is not None]
         prediction = self.predict(torch.cat(streams, -1))[:, 0]  # eq. 16, (B,)
         if self.rebuild is None or not batch.damaged:
             return Outputs(prediction)
-        rebuilt = {m: self.rebuild[m](h[m], mask[m]) for m in MODALITIES}
+        rebuilt = {m: self.rebuild[m](h[m], steps[m]) for m in MODALITIES}
         return Outputs(prediction, rebuilt, missing_losses(rebuilt, batch))  # eq. 18

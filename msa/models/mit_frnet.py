@@ -8,6 +8,7 @@ paper is silent or its equation is undefined, the decision is in ``ledger.toml``
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from msa.data.contract import MODALITIES
@@ -20,7 +21,7 @@ from msa.models.blocks import (
     GateEncoder,
     Reconstruction,
 )
-from msa.models.layers import smooth_l1
+from msa.models.layers import Steps
 from msa.models.tfr_net import SIMS as TFR_NET_SIMS
 from msa.models.tfr_net import TFRNetHyper
 
@@ -45,33 +46,29 @@ SIMS = TFR_NET_SIMS
 """What differs on CH-SIMS: the same table as TFR-Net's."""
 
 
-def resample(x: Tensor, mask: Tensor, steps: int) -> Tensor:
-    """Stretch every sequence's real part to one common length.
+def resample(x: Tensor, steps: Steps, count: int) -> Tensor:
+    """Stretch every sequence to one common length.
 
     Linear interpolation between neighbouring steps, the first and the last step kept;
     a sequence of one step is repeated.
 
     Parameters
     ----------
-    x : Tensor, shape (B, T, d)
-    mask : Tensor of bool, shape (B, T)
-    steps : int
+    x : Tensor, shape (P, d)
+    steps : Steps
+    count : int
         Common length ``K``.
 
     Returns
     -------
     Tensor, shape (B, K, d)
     """
-    last = mask.sum(1, keepdim=True) - 1  # (B, 1)
-    place = torch.linspace(0, 1, steps, device=x.device) * last  # (B, K)
-    below = place.floor().long()
-    above = torch.minimum(below + 1, last)
-    share = (place - below)[..., None]
-
-    def pick(at: Tensor) -> Tensor:
-        return x.gather(1, at[..., None].expand(-1, -1, x.shape[-1]))
-
-    return torch.lerp(pick(below), pick(above), share)
+    last = steps.lengths[:, None] - 1  # (B, 1)
+    place = torch.linspace(0, 1, count, device=x.device) * last  # (B, K)
+    times = torch.arange(steps.steps, device=x.device)
+    # Weight of step t at place p: 1 - |p - t| within one step, else 0.
+    weight = (1 - (place[..., None] - times).abs()).clamp(min=0)  # (B, K, T)
+    return weight @ steps.pad(x)
 
 
 def step_gaussians(z: Tensor) -> tuple[Tensor, Tensor]:
@@ -112,17 +109,17 @@ def gaussian_kl(first: tuple[Tensor, Tensor], second: tuple[Tensor, Tensor]) -> 
 class Similarity(nn.Module):
     """Modality-invariant temporal representation learning (eqs. 9-12, 21-22)."""
 
-    def __init__(self, inputs: int, width: int, steps: int) -> None:
+    def __init__(self, inputs: int, width: int, count: int) -> None:
         super().__init__()
-        self.steps = steps
+        self.count = count
         self.common = nn.ModuleDict({m: nn.Linear(inputs, width) for m in MODALITIES})
 
-    def forward(self, h: dict[str, Tensor], mask: dict[str, Tensor]) -> Tensor:
+    def forward(self, h: dict[str, Tensor], steps: dict[str, Steps]) -> Tensor:
         """Mean divergence of the three modality pairs, a scalar."""
         gaussians = {}
         for m in MODALITIES:
-            z = self.common[m](h[m])  # common space, (B, T, width)
-            gaussians[m] = step_gaussians(resample(z, mask[m], self.steps))
+            z = self.common[m](h[m])  # common space, (P, width)
+            gaussians[m] = step_gaussians(resample(z, steps[m], self.count))
         pairs = [gaussian_kl(gaussians[a], gaussians[b]).mean() for a, b in PAIRS]
         return torch.stack(pairs).mean()  # eq. 22
 
@@ -193,17 +190,19 @@ class MITFRNet(Model):
 
     def forward(self, batch: Batch) -> Outputs:
         """Predict, rebuild every step, and compare the modalities' distributions."""
-        mask = batch.mask
-        c = self.project(batch.inputs)  # eq. 1, (B, T, d)
-        h = self.relate(c, mask)  # eqs. 2-6, (B, T, 3d)
-        pooled = [self.condense[m](h[m], mask[m]) for m in MODALITIES]
+        steps = batch.steps
+        c = self.project(batch.packed(), steps)  # eq. 1, (P, d)
+        h = self.relate(c, steps)  # eqs. 2-6, (P, 3d)
+        pooled = [self.condense[m](h[m], steps[m]) for m in MODALITIES]
         outputs = Outputs(self.classify(torch.cat(pooled, -1)))  # eqs. 13-18, (B,)
         if self.rebuild is not None:
-            rebuilt = self.rebuild(h, mask)  # eqs. 7-8, (B, T, d_m)
-            outputs.reconstructions = rebuilt
-            for m in MODALITIES:  # eq. 19: over every step, missing or not
-                loss = smooth_l1(rebuilt[m], batch.targets[m], mask[m])
-                outputs.losses[f"reconstruction_{m}"] = loss
+            outputs.reconstructions = self.rebuild(h, steps)  # eqs. 7-8, (P, d_m)
+            for m, rebuilt in outputs.reconstructions.items():
+                target = steps[m].pack(batch.targets[m])
+                # eq. 19: over every step, missing or not
+                outputs.losses[f"reconstruction_{m}"] = F.smooth_l1_loss(
+                    rebuilt, target
+                )
         if self.compare is not None:
-            outputs.losses["similarity"] = self.compare(h, mask)  # eqs. 9-12, 21-22
+            outputs.losses["similarity"] = self.compare(h, steps)  # eqs. 9-12, 21-22
         return outputs

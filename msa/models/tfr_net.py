@@ -121,11 +121,12 @@ class TFRNet(Model):
 
     def forward(self, batch: Batch) -> Outputs:
         """Predict, and rebuild the missing steps where there are any."""
-        c = self.project(batch.inputs)  # eq. 1, (B, T, d)
-        h = self.relate(c, batch.mask)  # eqs. 2-6, (B, T, 3d)
-        pooled = [self.condense[m](h[m], batch.mask[m]) for m in MODALITIES]
+        steps = batch.steps
+        c = self.project(batch.packed(), steps)  # eq. 1, (P, d)
+        h = self.relate(c, steps)  # eqs. 2-6, (P, 3d)
+        pooled = [self.condense[m](h[m], steps[m]) for m in MODALITIES]
         prediction = self.classify(torch.cat(pooled, -1))  # eqs. 13-18, (B,)
         if self.rebuild is None or not batch.damaged:
             return Outputs(prediction)
-        rebuilt = self.rebuild(h, batch.mask)  # eqs. 7-8, (B, T, d_m)
+        rebuilt = self.rebuild(h, steps)  # eqs. 7-8, (P, d_m)
         return Outputs(prediction, rebuilt, missing_losses(rebuilt, batch))

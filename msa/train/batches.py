@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from msa.data.contract import MODALITIES, SPLITS, Split
+from msa.data.contract import MODALITIES, SPLITS, Split, padding_mask
 from msa.data.load import Dataset
 from msa.data.missing import SEEDS, missing_masks, redrawn_seeds
 from msa.data.text import encoder_config, encoder_ids, frozen_features, special_id
@@ -88,6 +88,10 @@ class DeviceSplit:
             }
             return {m: x.float() for m, x in chosen.items()} if floats else chosen
 
+        def real_rows(m: str) -> Tensor:
+            mask = padding_mask(self.lengths[m][rows], longest[m])
+            return mask.flatten().nonzero()[:, 0].to(self.device, non_blocking=True)
+
         inputs = cut(self.inputs)
         return Batch(
             inputs=inputs,
@@ -104,6 +108,7 @@ class DeviceSplit:
                 key: x[:, : longest["text"]].index_select(0, index)
                 for key, x in self.token_ids.items()
             },
+            rows={m: real_rows(m) for m in MODALITIES},
         )
 
     def whole(self) -> Batch:

@@ -1,0 +1,230 @@
+"""Every trained model: shapes, gradients, independence of padding and neighbours."""
+
+import pytest
+import torch
+from torch import nn
+
+from msa.data.contract import MODALITIES, padding_mask
+from msa.models.base import Batch, Model, Shape
+from msa.models.layers import BiRNN, Steps, _Attention, keep_mask
+from msa.models.mit_frnet import gaussian_kl, resample
+from msa.models.registry import MODELS, UnknownModel, model_entry
+
+SHAPES = {"text": Shape(20, 24), "audio": Shape(9, 7), "vision": Shape(12, 5)}
+TRAINED = [
+    (entry.name, variant)
+    for entry in MODELS.values()
+    for variant in entry.variants
+    if isinstance(entry.build, type) and issubclass(entry.build, Model)
+]
+
+
+def make_batch(lengths, shapes=SHAPES, rate=0.5, seed=0):
+    """A random batch whose samples have the given lengths (text, audio, vision)."""
+    g = torch.Generator().manual_seed(seed)
+    inputs, targets, mask, missing = {}, {}, {}, {}
+    for i, m in enumerate(MODALITIES):
+        steps, width = shapes[m]
+        mask[m] = padding_mask(torch.tensor([row[i] for row in lengths]), steps)
+        draws = torch.rand(mask[m].shape, generator=g)
+        missing[m] = mask[m] & (draws < rate)
+        full = torch.randn(len(lengths), steps, width, generator=g)
+        targets[m] = full * mask[m][..., None]
+        inputs[m] = targets[m] * ~missing[m][..., None]
+    labels = torch.randn(len(lengths), generator=g)
+    return Batch(
+        inputs,
+        targets,
+        mask,
+        missing,
+        labels,
+        torch.arange(len(lengths)),
+        damaged=rate > 0,
+    )
+
+
+def rows_of(batch, rows):
+    def pick(tensors):
+        return {m: x[rows] for m, x in tensors.items()}
+
+    return Batch(
+        pick(batch.inputs),
+        pick(batch.targets),
+        pick(batch.mask),
+        pick(batch.missing),
+        batch.labels[rows],
+        batch.index[rows],
+        damaged=batch.damaged,
+    )
+
+
+def trimmed(batch):
+    longest = {m: int(batch.mask[m].sum(1).max()) for m in MODALITIES}
+
+    def cut(tensors):
+        return {m: x[:, : longest[m]] for m, x in tensors.items()}
+
+    return Batch(
+        cut(batch.inputs),
+        cut(batch.targets),
+        cut(batch.mask),
+        cut(batch.missing),
+        batch.labels,
+        batch.index,
+        damaged=batch.damaged,
+    )
+
+
+def build(name, variant, dataset="mosi", shapes=SHAPES):
+    entry = model_entry(name)
+    torch.manual_seed(0)
+    return entry.build(shapes, entry.resolve(dataset, variant))
+
+
+LENGTHS = [(20, 9, 12), (3, 1, 1), (7, 4, 12), (12, 9, 5), (5, 2, 3)]
+
+
+@pytest.mark.parametrize(("name", "variant"), TRAINED)
+@pytest.mark.parametrize("rate", [0.0, 0.5])
+def test_outputs_are_finite_and_one_score_per_sample(name, variant, rate):
+    batch = make_batch(LENGTHS, rate=rate)
+    model = build(name, variant)
+    total, terms = model.objective(batch, 1)
+    assert model(batch).prediction.shape == (5,)
+    assert torch.isfinite(total)
+    assert set(terms) <= set(model.loss_weights)
+    for m, rebuilt in model(batch).reconstructions.items():
+        assert rebuilt.shape == (int(batch.mask[m].sum()), SHAPES[m].width)
+
+
+@pytest.mark.parametrize(("name", "variant"), TRAINED)
+def test_every_parameter_gets_a_gradient(name, variant):
+    model = build(name, variant)
+    total, _ = model.objective(make_batch(LENGTHS), 1)
+    total.backward()
+    silent = [
+        n
+        for n, p in model.named_parameters()
+        if p.grad is None or not bool((p.grad != 0).any())
+    ]
+    assert silent == []
+
+
+@pytest.mark.parametrize(("name", "variant"), TRAINED)
+def test_a_prediction_does_not_depend_on_neighbours_or_padding(name, variant):
+    model = build(name, variant).eval()
+    batch = make_batch(LENGTHS)
+    together = model(batch).prediction
+    alone = torch.cat(
+        [model(trimmed(rows_of(batch, [i]))).prediction for i in range(5)]
+    )
+    torch.testing.assert_close(together, alone, atol=2e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["MFMB-Net", "MIT-FRNet", "TFR-Net"])
+@pytest.mark.parametrize("dataset", ["mosi", "mosei", "sims"])
+def test_one_step_at_the_papers_own_shapes(name, dataset):
+    shapes = {
+        "mosi": ((50, 768), (375, 5), (500, 20)),
+        "mosei": ((50, 768), (500, 74), (500, 35)),
+        "sims": ((39, 768), (400, 33), (55, 709)),
+    }[dataset]
+    shapes = {m: Shape(*s) for m, s in zip(MODALITIES, shapes, strict=True)}
+    full = tuple(shapes[m].steps for m in MODALITIES)
+    batch = make_batch([full, (3, 1, 1)], shapes)
+    model = build(name, "paper", dataset, shapes)
+    total, _ = model.objective(batch, 1)
+    total.backward()
+    assert torch.isfinite(total)
+
+
+def test_bidirectional_layers_equal_torch_on_packed_sequences():
+    lengths = torch.tensor([9, 3, 1, 6])
+    steps = Steps(padding_mask(lengths, 9))
+    for cell, reference in (("gru", nn.GRU), ("lstm", nn.LSTM)):
+        torch.manual_seed(1)
+        theirs = reference(7, 5, 2, bidirectional=True, batch_first=True).double()
+        ours = BiRNN(cell, 7, 5, 2).double()
+        with torch.no_grad():
+            for n in range(2):
+                for way, suffix in enumerate(("", "_reverse")):
+                    name = f"l{n}{suffix}"
+                    ours.weight_input[n][way] = getattr(theirs, f"weight_ih_{name}").T
+                    ours.weight_state[n][way] = getattr(theirs, f"weight_hh_{name}").T
+                    ours.bias_input[n][way, 0] = getattr(theirs, f"bias_ih_{name}")
+                    ours.bias_state[n][way, 0] = getattr(theirs, f"bias_hh_{name}")
+        x = torch.randn(4, 9, 7, dtype=torch.double)
+        a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
+        packed = nn.utils.rnn.pack_padded_sequence(
+            a, lengths, batch_first=True, enforce_sorted=False
+        )
+        expected, _ = nn.utils.rnn.pad_packed_sequence(
+            theirs(packed)[0], batch_first=True
+        )
+        got = steps.pad(ours(steps.pack(b), steps))
+        torch.testing.assert_close(got, expected)
+        weight = torch.randn_like(expected)
+        (expected * weight).sum().backward()
+        (got * weight).sum().backward()
+        torch.testing.assert_close(a.grad, b.grad)
+        torch.testing.assert_close(
+            ours.weight_state[1].grad[1], theirs.weight_hh_l1_reverse.grad.T
+        )
+
+
+def test_attention_equals_torch_and_so_do_its_gradients():
+    torch.manual_seed(2)
+    q, k, v = (
+        torch.randn(3, 2, n, 5, dtype=torch.double, requires_grad=True)
+        for n in (4, 6, 6)
+    )
+    mask = padding_mask(torch.tensor([6, 2, 1]), 6)
+    steps = Steps(mask)
+    ours = _Attention.apply(q, k, v, steps.bias.double(), 0.0)
+    theirs = nn.functional.scaled_dot_product_attention(
+        q, k, v, mask[:, None, None], scale=1.0
+    )
+    torch.testing.assert_close(ours, theirs)
+    weight = torch.randn_like(ours)
+    expected = torch.autograd.grad((theirs * weight).sum(), (q, k, v))
+    got = torch.autograd.grad((ours * weight).sum(), (q, k, v))
+    torch.testing.assert_close(got, expected)
+
+
+def test_dropout_mask_keeps_the_share_it_should_and_the_mean():
+    torch.manual_seed(3)
+    mask = keep_mask((1000, 1000), 0.2)
+    assert set(mask.unique().tolist()) == {0.0, 1.25}
+    assert abs(float((mask == 0).float().mean()) - 0.2) < 2e-3
+
+
+def test_divergence_of_gaussians_by_hand():
+    # One step: N(0, 1) against N(1, 4): ln 2 + (1 + 1) / 8 - 1/2 = 0.443147...
+    first = torch.zeros(1, 1), torch.ones(1, 1)
+    second = torch.ones(1, 1), torch.full((1, 1), 4.0)
+    assert float(gaussian_kl(first, second)) == pytest.approx(0.4431472, abs=1e-6)
+    assert float(gaussian_kl(first, first)) == pytest.approx(0.0)
+    two = (
+        tuple(torch.cat([x, x], 1) for x in first),
+        tuple(torch.cat([x, x], 1) for x in second),
+    )
+    assert float(gaussian_kl(*two)) == pytest.approx(2 * 0.4431472, abs=1e-6)
+
+
+def test_resampling_keeps_the_ends_and_interpolates():
+    steps = Steps(padding_mask(torch.tensor([3, 1]), 4))
+    x = torch.tensor([[0.0], [1.0], [4.0], [7.0]])  # steps of sample 0, then sample 1
+    stretched = resample(x, steps, 5)[..., 0]
+    assert stretched[0].tolist() == pytest.approx([0.0, 0.5, 1.0, 2.5, 4.0])
+    assert stretched[1].tolist() == pytest.approx([7.0] * 5)
+
+
+def test_unknown_names_are_refused_with_the_known_ones():
+    with pytest.raises(UnknownModel, match="MFMB-Net"):
+        model_entry("MFMB")
+    with pytest.raises(UnknownModel, match="paper"):
+        model_entry("TFR-Net").resolve("mosi", "realised")
+    with pytest.raises(UnknownModel, match="widht"):
+        model_entry("TFR-Net").resolve("mosi", "paper", {"widht": 3})
+    with pytest.raises(UnknownModel, match="width"):
+        model_entry("TFR-Net").resolve("mosi", "paper", {"width": "wide"})
