@@ -1,0 +1,269 @@
+"""The command line: what it prints, what it stores, how it says no."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+
+import pytest
+
+from msa import cli
+from msa.cli import main
+from msa.study import grids
+from msa.study.store import RunStore
+from msa.train.config import RunConfig
+
+TRAIN = ["train", "--dataset", "demo", "--model", "constant"]
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    monkeypatch.setenv("MSA_STORE", str(tmp_path / "runs"))
+    return RunStore(tmp_path / "runs")
+
+
+def strict_json(text):
+    def refuse(name):
+        raise AssertionError(f"{name} is no JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def test_help_is_instant_and_names_every_command():
+    code = (
+        "import sys\nfrom msa.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'numpy', 'pandas', 'transformers'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for command in ("list", "train", "study", "data", "notebook"):
+        assert f"\n    {command} " in done.stdout
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["list"],
+        ["train"],
+        ["study"],
+        ["study", "run"],
+        ["study", "status"],
+        ["study", "publish"],
+        ["data", "check"],
+        ["notebook", "run"],
+    ],
+)
+def test_every_command_explains_itself(command, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main([*command, "--help"])
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    assert "examples:\n  python -m msa" in text
+    assert "SUPPRESS" not in text
+
+
+def test_defaults_are_told(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "0 to 1 (default: 0.0)" in text
+    assert "dropout (default: 1111)" in text
+
+
+def test_list_names_what_there_is(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("MSA_DATA", str(tmp_path))
+    assert main(["list"]) == 0
+    text = capsys.readouterr().out
+    for name in ("MFMB-Net", "text-linear", "mosei", "minilm", "mosi-sweep"):
+        assert name in text
+    assert main(["list", "--json"]) == 0
+    found = strict_json(capsys.readouterr().out)
+    here = {row["data set"]: row["here"] for row in found["data sets"]}
+    assert here == {"mosi": False, "mosei": False, "sims": False, "demo": True}
+
+
+def test_train_prints_a_table_and_does_nothing_the_second_time(store, capsys):
+    assert main([*TRAIN, "--missing-rate", "0.5"]) == 0
+    first = capsys.readouterr().out
+    (run_id,) = store.ids()
+    config = RunConfig.resolve(dataset="demo", model="constant", missing_rate=0.5)
+    assert run_id == config.run_id
+    assert "Corr                        –  higher" in first
+    assert f"Remake it with: {config.command()}" in first
+    values = store.read(run_id)["metrics"]["test"]
+    assert f"{values['MAE']:.4f}" in first
+    assert f"{100 * values['Has0_acc_2']:.2f}" in first
+
+    file = next(store.path.glob("??/*.json.gz"))
+    before = file.stat().st_mtime_ns
+    assert main([*TRAIN, "--missing-rate", "0.5"]) == 0
+    assert f"run {run_id}, stored before" in capsys.readouterr().out
+    assert file.stat().st_mtime_ns == before
+    assert main([*TRAIN, "--missing-rate", "0.5", "--again"]) == 0
+    assert file.stat().st_mtime_ns != before
+
+
+def test_train_json_is_strict_and_complete(store, capsys):
+    assert main([*TRAIN, "--json"]) == 0
+    found = strict_json(capsys.readouterr().out)
+    assert found["run_id"] == store.ids()[0]
+    assert found["metrics"]["test"]["Corr"] is None
+    assert math.isnan(store.read(found["run_id"])["metrics"]["test"]["Corr"])
+    assert len(found["predictions"]) == 150
+    assert found["command"].startswith("python -m msa train --dataset demo")
+
+
+def test_the_printed_command_makes_the_same_run(store, capsys):
+    import shlex
+
+    options = ["--seed", "7", "--mask-seed", "3", "--set", "lr=0.5", "--epochs", "9"]
+    assert main([*TRAIN, *options, "--json"]) == 0
+    found = strict_json(capsys.readouterr().out)
+    assert found["config"]["hyper"]["lr"] == 0.5
+    python, dash_m, msa, *arguments = shlex.split(found["command"])
+    assert (python, dash_m, msa) == ("python", "-m", "msa")
+    assert main([*arguments, "--json"]) == 0
+    assert strict_json(capsys.readouterr().out)["run_id"] == found["run_id"]
+    assert store.ids() == [found["run_id"]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--dataset", "nope", "--model", "constant"], "no data set 'nope'"),
+        (["train", "--dataset", "demo", "--model", "nope"], "'nope'; known: MFMB-Net"),
+        ([*TRAIN, "--missing-rate", "2"], "must lie between 0 and 1"),
+        ([*TRAIN, "--set", "lr"], "--set wants KEY=VALUE, got 'lr'"),
+        ([*TRAIN, "--set", "lr=1", "--set", "lr=2"], "--set lr is given twice"),
+        ([*TRAIN, "--set", "lr=fast"], "'lr'"),
+        ([*TRAIN, "--encoder", "nowhere"], "'nowhere' not found"),
+        (["study", "run", "nope"], "no study 'nope'; known: demo"),
+        (["study", "run", "mosi-sweep"], "clip_context.pkl"),
+        (["study", "status", "nope"], "no study 'nope'"),
+        (["data", "check", "mosi"], "clip_context.pkl"),
+        (["notebook", "run", "nope.md"], "there is no page 'nope.md'"),
+        (["notebook", "run", "x.md", "-p", "a", "1", "-p", "a", "2"], "'a' is given"),
+    ],
+)
+def test_a_mistake_gets_one_message(
+    arguments, message, store, capsys, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("MSA_DATA", str(tmp_path / "empty"))
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: ")
+    assert message in captured.err
+    assert "Traceback" not in captured.err
+    assert store.ids() == []
+
+
+def test_a_damaged_store_file_is_named(store, capsys):
+    assert main(TRAIN) == 0
+    file = next(store.path.glob("??/*.json.gz"))
+    file.write_bytes(b"")
+    assert main(TRAIN) == 2
+    assert str(file) in capsys.readouterr().err
+
+
+def test_cuda_without_a_gpu_is_refused(store, capsys, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert main([*TRAIN, "--device", "cuda"]) == 2
+    assert "use --device cpu" in capsys.readouterr().err
+
+
+def test_our_own_mistakes_keep_their_traceback(monkeypatch):
+    def broken(options):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(cli, "_list", broken)
+    with pytest.raises(ZeroDivisionError):
+        main(["list"])
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("9m", 540), ("1h30m", 5400), ("2h", 7200), ("1h1m1s", 3661)],
+)
+def test_time_spans(text, seconds):
+    assert cli._seconds(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "90", "m", "1.5h", "30m1h", "9 m"])
+def test_no_time_spans(text, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["study", "run", "demo", "--budget", text])
+    assert caught.value.code == 2
+    assert "write it like 90s, 9m or 1h30m" in capsys.readouterr().err
+
+
+def test_a_study_from_run_to_results(store, capsys, monkeypatch, tmp_path):
+    configs = grids.cells(["constant"], [0.0], [1, 2], dataset="demo")
+    tiny = grids.Study("tiny", "Two constants", "For tests.", tuple(configs))
+    monkeypatch.setitem(grids._STUDIES, "tiny", lambda: tiny)
+    monkeypatch.setattr("msa.study.publish.results_dir", lambda: tmp_path / "results")
+
+    assert main(["study", "status", "tiny", "--json"]) == 0
+    states = strict_json(capsys.readouterr().out)["runs"]
+    assert states == {config.run_id: "missing" for config in configs}
+
+    assert main(["study", "run", "tiny", "--jobs", "1", "--budget", "5m"]) == 0
+    text = capsys.readouterr().out
+    assert "demo constant reference, frozen, rate 0, seed 1: " in text
+    assert "tiny: 2 runs: 2 finished now." in text
+    assert set(store.ids()) == {config.run_id for config in configs}
+
+    assert main(["study", "run", "tiny", "--json"]) == 0
+    outcome = strict_json(capsys.readouterr().out)
+    assert (outcome["stored"], outcome["done"]) == (2, 0)
+
+    assert main(["study", "status", "tiny"]) == 0
+    assert "constant     2       2        0       0        0" in capsys.readouterr().out
+
+    assert main(["study", "publish", "tiny"]) == 0
+    text = capsys.readouterr().out
+    assert "2 runs taken from the store, 2 published in all." in text
+    assert "Changed: runs.csv" in text
+    assert main(["study", "publish"]) == 0
+    assert "Changed: nothing" in capsys.readouterr().out
+
+
+def test_failed_runs_are_shown_and_change_the_exit_code(store, capsys, monkeypatch):
+    (config,) = grids.cells(["constant"], [0.0], [1], dataset="demo")
+    tiny = grids.Study("failing", "One", "For tests.", (config,))
+    monkeypatch.setitem(grids._STUDIES, "failing", lambda: tiny)
+    store.write_failure(config.run_id, config, "loss is nan", "Traceback ...")
+    assert main(["study", "run", "failing"]) == 0
+    text = capsys.readouterr().out
+    assert "1 failed before (--retry tries them again)" in text
+    assert "rate 0, seed 1: loss is nan" in text
+
+
+def test_data_check_prints_and_writes_the_passport(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("msa.study.publish.results_dir", lambda: tmp_path)
+    assert main(["data", "check", "demo", "--no-text", "--write"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.startswith("demo (synthetic), synthetic: valid. SHA-256 ")
+    assert "Overlap" in captured.out
+    assert (tmp_path / "passport" / "demo--synthetic" / "splits.csv").is_file()
+    assert main(["data", "check", "demo", "--no-text", "--json"]) == 0
+    found = strict_json(capsys.readouterr().out)
+    assert {row["split"]: row["clips"] for row in found["splits"]} == {
+        "train": 400,
+        "valid": 100,
+        "test": 150,
+    }
+
+
+def test_a_closed_pipe_is_no_error():
+    code = "from msa.cli import main; import sys; sys.exit(main(['list', '--json']))"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
