@@ -1,0 +1,342 @@
+"""What a number is called: selections, captions and printed values.
+
+No result leaves the study without data set, feature view, encoder, rates and seeds;
+the words for them are made here, once, from the runs themselves.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+
+import pandas as pd
+
+from msa.data.registry import source, sources
+from msa.models.registry import model_entry
+from msa.report.style import system_order
+from msa.study.publish import load_curves, load_passport, setting
+from msa.train.config import RunConfig
+from msa.train.metrics import METRICS
+from msa.train.run import RunRecord
+
+MISSING = "–"
+"""How a value that is not defined is printed, such as the Corr of a constant."""
+
+VIEW_WORDS = {
+    "clip-context": "clip-context features (not the papers' frame-level features)",
+    "unaligned": "unaligned frame-level features",
+    "aligned": "aligned frame-level features",
+    "synthetic": "synthetic data, nothing was recorded",
+}
+
+
+class NoResults(LookupError):
+    """A page asks for results that are not in ``results/``."""
+
+
+def select(frame: pd.DataFrame, **wanted: object) -> pd.DataFrame:
+    """Return the rows in which every named column has the wanted value.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Published results.
+    **wanted
+        Column names with a value, or a list of allowed values; None takes all.
+
+    Raises
+    ------
+    NoResults
+        If nothing is left; the message names the column that left nothing, and the
+        values that are there.
+    """
+    for column, value in wanted.items():
+        if value is None:
+            continue
+        allowed = value if isinstance(value, list | tuple) else [value]
+        left = frame[frame[column].isin(allowed)]
+        if left.empty:
+            there = ", ".join(map(str, sorted(frame[column].unique()))) or "nothing"
+            raise NoResults(
+                f"no published result has {column} {value!r}; there is {there}. "
+                "`python -m msa list` names the studies that make results"
+            )
+        frame = left
+    return frame
+
+
+def main_runs(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of the main comparison: every model as its paper has it.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Published runs or summaries, with ``dataset, view, model, variant, setting``.
+
+    Returns
+    -------
+    DataFrame
+        The rows whose variant and hyper-parameters are today's defaults, under the
+        protocol's fixed masks. Tuned, shortened and outdated runs are left out.
+    """
+    usual = []
+    for dataset, view, model in set(
+        frame[["dataset", "view", "model"]].itertuples(index=False, name=None)
+    ):
+        config = RunConfig.resolve(dataset=dataset, view=view, model=model)
+        usual.append(
+            (dataset, view, model, config.variant, setting(config.model_dump()))
+        )
+    keys = ["dataset", "view", "model", "variant", "setting"]
+    return frame.merge(pd.DataFrame(usual, columns=keys), on=keys)
+
+
+def frames_of(record: RunRecord) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return a run that was just made in the form of published ones.
+
+    Returns
+    -------
+    runs : DataFrame
+        One row, as :func:`msa.study.publish.load_runs` has it.
+    curves : DataFrame
+        As :func:`msa.study.publish.load_curves` has them.
+    """
+    row = {
+        "run_id": record.run_id,
+        **record.config,
+        "hyper": json.dumps(record.config["hyper"]),
+        "setting": setting(record.config),
+        "epochs": record.epochs,
+        "best_epoch": record.best_epoch,
+    }
+    for split, values in record.metrics.items():
+        row |= {f"{split}_{metric}": value for metric, value in values.items()}
+    curves = pd.DataFrame(record.curves, columns=["epoch", "split", "term", "value"])
+    return pd.DataFrame([row]), curves.assign(run_id=record.run_id)
+
+
+def curves_of(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the published loss curves of published runs."""
+    pairs = runs[["dataset", "model"]].drop_duplicates().itertuples(index=False)
+    curves = pd.concat([load_curves(*pair) for pair in pairs])
+    return curves[curves["run_id"].isin(runs["run_id"])]
+
+
+def passports() -> dict[str, pd.DataFrame]:
+    """Return the published passports of all data sets, stacked table by table."""
+    stored = [load_passport(s.dataset, s.view) for s in sources()]
+    names = {name for tables in stored for name in tables}
+    return {
+        name: pd.concat([t[name] for t in stored if name in t], ignore_index=True)
+        for name in names
+    }
+
+
+def system_name(model: str, variant: str) -> str:
+    """Return how tables name a system: the model, and any variant but its default."""
+    default = model_entry(model).default_variant
+    return model if variant == default else f"{model} {variant}"
+
+
+def systems_of(frame: pd.DataFrame) -> list[tuple[str, str]]:
+    """Return the systems in a frame as pairs of model and variant, in table order.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        With the columns ``model`` and ``variant``.
+    """
+    order = {model: i for i, model in enumerate(system_order(frame["model"]))}
+    pairs = set(frame[["model", "variant"]].itertuples(index=False, name=None))
+
+    def place(pair: tuple[str, str]) -> tuple[int, int]:
+        model, variant = pair
+        return order[model], list(model_entry(model).variants).index(variant)
+
+    return sorted(pairs, key=place)
+
+
+def span(values: Iterable[float]) -> str:
+    """Return distinct numbers in words: a list, or a range if they are many.
+
+    ``[0.0, 0.5]`` gives ``"0.0, 0.5"``; eleven rates give ``"0.0 to 1.0 (11 values)"``.
+    """
+    distinct = sorted(set(values))
+    if len(distinct) <= 5:
+        return ", ".join(str(value) for value in distinct)
+    return f"{distinct[0]} to {distinct[-1]} ({len(distinct)} values)"
+
+
+def seeds_used(runs: pd.DataFrame) -> str:
+    """Return which run seeds there are, and where there are more of them.
+
+    Parameters
+    ----------
+    runs : DataFrame
+        One row per run, with ``missing_rate`` and ``seed``.
+    """
+    at = {rate: set(group["seed"]) for rate, group in runs.groupby("missing_rate")}
+    everywhere = set.intersection(*at.values())
+    more = sorted(set.union(*at.values()) - everywhere)
+    words = []
+    if everywhere:
+        one = "seed" if len(everywhere) == 1 else "seeds"
+        words.append(f"{one} {', '.join(map(str, sorted(everywhere)))}")
+    if more:
+        where = [rate for rate, seeds in at.items() if seeds & set(more)]
+        also = "also " if everywhere else "seeds "
+        words.append(f"{also}{', '.join(map(str, more))} at {span(where)}")
+    return ", ".join(words)
+
+
+def describe(runs: pd.DataFrame) -> str:
+    """Return the label of a table or figure, from the runs behind it.
+
+    Parameters
+    ----------
+    runs : DataFrame
+        One row per run: ``dataset, view, encoder, encoder_mode, missing_rate, seed``.
+
+    Returns
+    -------
+    str
+        Data set, feature view, encoder, missing rates and seeds, one sentence.
+    """
+    sets = runs[["dataset", "view"]].drop_duplicates().itertuples(index=False)
+    data = "; ".join(f"{source(d, v).title}, {VIEW_WORDS[v]}" for d, v in sets)
+    encoders = runs[["encoder", "encoder_mode"]].drop_duplicates()
+    text = ", ".join(f"{e} ({mode})" for e, mode in encoders.itertuples(index=False))
+    rates = span(runs["missing_rate"])
+    plural = "" if runs["missing_rate"].nunique() == 1 else "s"
+    return (
+        f"{data}; text encoder {text}; missing rate{plural} {rates} in train, valid "
+        f"and test; {seeds_used(runs)}."
+    )
+
+
+def short_label(runs: pd.DataFrame) -> str:
+    """Return data set and feature view of runs, short enough for inside a figure."""
+    sets = runs[["dataset", "view"]].drop_duplicates().itertuples(index=False)
+    return "; ".join(
+        # The title of the demo set says that it is synthetic; its view would again.
+        source(d, v).title if v == "synthetic" else f"{source(d, v).title}, {v}"
+        for d, v in sets
+    )
+
+
+def axis_label(metric: str) -> str:
+    """Return the name and unit of a metric, as an axis or a table head shows them."""
+    known = METRICS[metric]
+    unit = {True: " (%)", False: ""}[known.is_percent]
+    return f"{known.name}{' (label units)' if metric == 'MAE' else unit}"
+
+
+def shown(metric: str, value: float) -> float:
+    """Return a value in the unit that readers see: shares in percent."""
+    return value * 100 if METRICS[metric].is_percent else value
+
+
+def decimals_of(metric: str) -> int:
+    """Return how many decimals tables print: 2 for percent, 3 for scores."""
+    return 2 if METRICS[metric].is_percent else 3
+
+
+def printed(metric: str, value: float) -> str:
+    """Return a value as tables print it; one that is not defined as `MISSING`."""
+    if math.isnan(value):
+        return MISSING
+    return f"{shown(metric, value):.{decimals_of(metric)}f}"
+
+
+def best_and_worst(summary: pd.DataFrame, metric: str) -> str:
+    """Say in words who is best and who is worst at the lowest and highest rate.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        ``model, variant, missing_rate, metric, mean`` of one data set.
+    metric : str
+        Metric key.
+    """
+    own = summary[summary["metric"] == metric].dropna(subset="mean")
+    if own.empty:
+        return f"{METRICS[metric].name} is not defined for any system."
+    ascending = not METRICS[metric].higher_is_better
+    words = []
+    for rate in sorted({own["missing_rate"].min(), own["missing_rate"].max()}):
+        at = own[own["missing_rate"] == rate].sort_values("mean", ascending=ascending)
+        first, last = (
+            f"{system_name(row.model, row.variant)} {printed(metric, row.mean)}"
+            for row in at.iloc[[0, -1]].itertuples(index=False, name="Row")
+        )
+        words.append(f"at rate {rate:.1f} from {first} (best) to {last}")
+    return f"{axis_label(metric)}: {'; '.join(words)}."
+
+
+def against_reference(
+    summary: pd.DataFrame, metric: str, reference: str = "text-linear"
+) -> str:
+    """Say in words at how many rates each system is better than a reference.
+
+    Parameters
+    ----------
+    summary : DataFrame
+        ``model, variant, missing_rate, metric, mean, lo, hi`` of one data set.
+    metric : str
+        Metric key.
+    reference : str
+        Model to compare with.
+
+    Returns
+    -------
+    str
+        Per system: rates at which its mean is better, and among them those at which
+        the two intervals do not touch (a cautious reading: intervals that overlap may
+        still belong to different systems).
+    """
+    own = summary[summary["metric"] == metric].dropna(subset="mean")
+    bar = own[own["model"] == reference].set_index("missing_rate")
+    words = []
+    for model, variant in systems_of(own):
+        if model == reference:
+            continue
+        mine = own[(own["model"] == model) & (own["variant"] == variant)]
+        both = mine.set_index("missing_rate").join(bar, rsuffix="_bar", how="inner")
+        if METRICS[metric].higher_is_better:
+            better = both["mean"] > both["mean_bar"]
+            apart = both["lo"] > both["hi_bar"]
+        else:
+            better = both["mean"] < both["mean_bar"]
+            apart = both["hi"] < both["lo_bar"]
+        words.append(
+            f"{system_name(model, variant)} at {better.sum()} of {len(both)} rates "
+            f"(intervals apart at {apart.sum()})"
+        )
+    if bar.empty or not words:
+        return f"There is nothing to compare with {reference} here."
+    return (
+        f"Better than {reference} in mean {METRICS[metric].name}: {', '.join(words)}."
+    )
+
+
+def run_in_words(runs: pd.DataFrame) -> str:
+    """Say in words what one run reached.
+
+    Parameters
+    ----------
+    runs : DataFrame
+        One row: the run, test metrics in columns ``test_<metric>``.
+    """
+    (row,) = runs.to_dict("records")
+    scores = (
+        f"MAE {printed('MAE', row['test_MAE'])} and Corr "
+        f"{printed('Corr', row['test_Corr'])} on the test split"
+    )
+    training = (
+        f"weights of epoch {row['best_epoch']} of {row['epochs']}"
+        if row["epochs"]
+        else "solved in closed form, no epochs"
+    )
+    name = system_name(row["model"], row["variant"])
+    return f"{name} reached {scores} ({training}). {describe(runs)}"
