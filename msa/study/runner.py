@@ -14,6 +14,7 @@ import multiprocessing
 import os
 import signal
 import statistics
+import sys
 import threading
 import time
 import traceback
@@ -40,6 +41,8 @@ Run = Callable[..., Any]
 _ONE_THREAD = {
     name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 }
+# Seconds that a worker has to tidy up when it is told to end.
+_GRACE_S = 5.0
 # Finished runs that are read to learn how long a kind of run takes.
 _SAMPLES = 3
 
@@ -313,11 +316,16 @@ class _Pool:
 
     def __exit__(self, *_: object) -> None:
         for worker in self.workers:
-            # Whatever it still computes is given up; what it finished is stored.
-            worker.process.terminate()
+            if worker.config:
+                # What it still computes is given up; what it finished is stored.
+                worker.process.terminate()
+            worker.connection.close()  # tells an idle one to end
+        patience = time.monotonic() + _GRACE_S
         for worker in self.workers:
-            worker.process.join()
-            worker.connection.close()
+            worker.process.join(max(0.0, patience - time.monotonic()))
+            if worker.process.is_alive():
+                worker.process.kill()
+                worker.process.join()
 
     @property
     def busy(self) -> list[_Worker]:
@@ -382,6 +390,8 @@ def _work(connection: Connection, path: os.PathLike, device: str, run: Run) -> N
     """Do runs until told to stop; the body of a worker process."""
     # Ctrl-C reaches the whole process group: it is for the parent to decide.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Unwinds the run: its claim and half-written files go.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     threading.Thread(target=_end_with_parent, daemon=True).start()
     store = RunStore(path)
     with contextlib.suppress(EOFError, BrokenPipeError):  # the parent is gone
