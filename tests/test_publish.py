@@ -75,6 +75,7 @@ def test_everything_the_book_needs_comes_back(store, folder):
     )
     assert (run["missing_rate"], run["seed"], run["epochs"]) == (0.3, 111, 2)
     assert pd.isna(run["mask_seed"])
+    assert isinstance(run["test_Has0_acc_2"], float)  # written as "1"
     assert json.loads(run["hyper"]) == own["config"]["hyper"]
     assert run["test_MAE"] == pytest.approx(0.25)
     assert math.isnan(run["valid_Corr"])

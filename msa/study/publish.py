@@ -66,7 +66,9 @@ AGGREGATE_COLUMNS = (*SYSTEM, "aggregate", "metric", *ESTIMATE_COLUMNS)
 CURVE_COLUMNS = ("run_id", "epoch", "split", "term", "value")
 
 _TEXT = dict.fromkeys(("run_id", "setting", "environment", "hyper", "seeds"), str)
-_WHOLE = {"mask_seed": "Int64"}
+# A column of whole values would be read as integers, an empty one as objects.
+_FLOAT = dict.fromkeys(("missing_rate", "mean", "sd", "lo", "hi", "value"), float)
+_SCORE = re.compile(r"(test|valid|train|seconds)_")
 
 
 class PublishError(Exception):
@@ -415,8 +417,11 @@ def _read_frame(
     data = _Folder(results or results_dir()).read(name)
     if not data:
         return pd.DataFrame(columns=list(columns))
-    frame = pd.read_csv(io.BytesIO(data), dtype=_TEXT)
-    return frame.astype({k: v for k, v in _WHOLE.items() if k in frame})
+    frame = pd.read_csv(io.BytesIO(data), dtype={**_TEXT, **_FLOAT})
+    types: dict[str, Any] = {key: float for key in frame if _SCORE.match(key)}
+    if "mask_seed" in frame:
+        types["mask_seed"] = "Int64"
+    return frame.astype(types)
 
 
 def _csv(frame: pd.DataFrame) -> bytes:
