@@ -1,0 +1,90 @@
+"""Text encoders: identity, vocabulary, frozen features and their cache."""
+
+import pytest
+import torch
+
+from msa.data import text
+from msa.data.load import load
+from msa.data.text import (
+    EncoderError,
+    encoder_folder,
+    encoder_ids,
+    encoder_sha256,
+    frozen_features,
+    ids_match,
+    special_id,
+    tokenise,
+)
+
+
+def test_the_wheel_holds_the_pinned_weights():
+    assert encoder_sha256("minilm").startswith("53aa51172d142c89")
+
+
+def test_special_pieces_of_the_english_vocabulary():
+    assert special_id("minilm", "[UNK]") == 100
+    assert special_id("minilm", "[CLS]") == 101
+
+
+def test_an_unknown_encoder_is_refused_with_the_known_ones():
+    with pytest.raises(EncoderError, match="minilm"):
+        encoder_folder("no-such-encoder")
+
+
+def test_damaged_weights_are_refused(monkeypatch):
+    spec = text.EncoderSpec("minilm", "English", "", "0" * 64)
+    monkeypatch.setitem(text.ENCODERS, "minilm", spec)
+    encoder_sha256.cache_clear()
+    with pytest.raises(EncoderError, match="SHA-256"):
+        encoder_sha256("minilm")
+    monkeypatch.undo()
+    encoder_sha256.cache_clear()
+
+
+def test_ids_of_the_same_vocabulary_are_taken_from_the_file():
+    split = load("demo").splits["test"]
+    assert ids_match(split, "minilm")
+    ids, _ = encoder_ids(split, "minilm")
+    assert torch.equal(ids, split.token_ids)
+
+
+def test_ids_of_another_vocabulary_are_made_from_the_text():
+    from dataclasses import replace
+
+    split = load("demo").splits["test"]
+    shifted = replace(
+        split, token_ids=torch.where(split.token_ids > 200, split.token_ids + 7, 0)
+    )
+    assert not ids_match(shifted, "minilm")
+    ids, mask = encoder_ids(shifted, "minilm")
+    assert torch.equal(ids, split.token_ids)
+    assert torch.equal(mask, split.token_mask)
+
+
+def test_real_ids_are_recognised(mosi, sims):
+    assert ids_match(mosi.splits["test"], "minilm")
+    assert not ids_match(sims.splits["test"], "minilm")
+    assert ids_match(sims.splits["test"], "e5-small-zh")
+
+
+def test_features_are_cached_equal_and_zero_at_padding(tmp_path, monkeypatch):
+    monkeypatch.setenv("MSA_CACHE", str(tmp_path))
+    ids, mask = tokenise(["a fine film", "no", "a fine film"], "minilm", 8)
+    fresh = frozen_features("minilm", ids, mask)
+    assert len(list((tmp_path / "text").glob("*.npy"))) == 1
+    monkeypatch.setattr(text, "_encode", None)  # a second encoding would fail
+    cached = frozen_features("minilm", ids, mask)
+    assert torch.equal(fresh, cached)
+    assert torch.equal(fresh[0], fresh[2])
+    assert float(fresh[~mask].abs().max()) == 0
+    assert fresh.shape == (3, 8, 384)
+
+
+def test_features_do_not_depend_on_the_sentences_beside(tmp_path, monkeypatch):
+    monkeypatch.setenv("MSA_CACHE", str(tmp_path))
+    ids, mask = tokenise(
+        ["a fine film", "it was a long, dull evening"], "minilm", 12
+    )
+    together = frozen_features("minilm", ids, mask)
+    alone = frozen_features("minilm", ids[:1], mask[:1])
+    torch.testing.assert_close(together[:1], alone, atol=2e-3, rtol=1e-2)
