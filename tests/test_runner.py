@@ -83,7 +83,7 @@ def test_failures_stop_nobody_and_wait_for_retry(store):
 def test_the_budget_ends_it_and_keeps_what_is_finished(store):
     configs = grid([1, HANGS, 2, 3])
     started = time.monotonic()
-    outcome = study(configs, store, budget_s=4)
+    outcome = study(configs, store, budget_s=6)
     assert time.monotonic() - started < 20
     assert (outcome.done, outcome.left) == (3, 1)
     assert (
