@@ -159,7 +159,7 @@ class RunConfig(BaseModel):
         ]
         if self.mask_seed is not None:
             parts += ["--mask-seed", str(self.mask_seed)]
-        usual = self.entry.resolve(self.dataset, self.variant).model_dump()
+        usual = self.entry.resolve(self.dataset, self.variant).model_dump(mode="json")
         for name, value in self.hyper.items():
             if value != usual[name]:
                 parts += ["--set", f"{name}={json.dumps(value)}"]

@@ -18,7 +18,7 @@ from msa.models.finetune import FineTuned
 from msa.models.layers import count_parameters
 from msa.train.batches import DeviceSplit, prepare, shapes_of
 from msa.train.config import ConfigError, RunConfig
-from msa.train.environment import environment, peak_memory_mb
+from msa.train.environment import environment, peak_memory_mb, reset_peak_memory
 from msa.train.metrics import score
 from msa.train.trainer import Fit, evaluate, fit
 
@@ -46,7 +46,7 @@ class RunRecord:
     parameters : int
         Trained parameters, those of a fine-tuned text encoder included.
     peak_memory_mb : float
-        Largest resident memory of the process so far, or of the GPU.
+        Largest resident memory of the process during the run, or of the GPU.
     environment : dict
         Versions, device, commit, and the hashes of data and encoder.
     """
@@ -147,6 +147,7 @@ def run(config: RunConfig, device: str = "cpu", progress: bool = False) -> RunRe
     """
     if device == "cpu":
         torch.set_num_threads(1)
+        reset_peak_memory()
     else:
         torch.cuda.reset_peak_memory_stats()
     clock = [time.perf_counter()]
