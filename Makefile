@@ -47,7 +47,9 @@ format: $(STAMP)
 
 # The picture in README.md, drawn from results/.
 picture: $(STAMP)
-	$(BIN)/python -m msa.report.figures book/_static
+	$(BIN)/python -c "from pathlib import Path; \
+	    from msa.report.figures import front_picture; \
+	    print(front_picture().save(Path('book/_static')))"
 
 clean:
 	rm -rf _build build

@@ -25,6 +25,8 @@ from msa.report.labels import (
     axis_label,
     best_and_worst,
     describe,
+    main_runs,
+    select,
     short_label,
     shown,
     system_name,
@@ -37,6 +39,7 @@ from msa.report.style import (
     house_style,
     system_style,
 )
+from msa.study.publish import load_runs, load_summary
 from msa.train.metrics import METRICS
 
 TERM_NAMES = {
@@ -100,6 +103,19 @@ def rate_curves(
         )
         alt = " ".join(best_and_worst(summary, metric) for metric in metrics)
         return _finished(figure, name, alt, caption)
+
+
+def front_picture() -> Picture:
+    """Draw the picture of the first page and of the README: MAE on CMU-MOSI."""
+    where = {
+        "dataset": "mosi",
+        "view": "clip-context",
+        "encoder": "minilm",
+        "encoder_mode": "frozen",
+    }
+    summary = select(main_runs(load_summary()), **where)
+    runs = select(main_runs(load_runs()), **where)
+    return rate_curves(summary, runs, ["MAE"], "mosi-sweep")
 
 
 def convergence(curves: pd.DataFrame, runs: pd.DataFrame, name: str) -> Picture:

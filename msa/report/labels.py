@@ -296,13 +296,13 @@ def against_reference(
         still belong to different systems).
     """
     own = summary[summary["metric"] == metric].dropna(subset="mean")
-    bar = own[own["model"] == reference].set_index("missing_rate")
+    bar = own[own["model"] == reference]
     words = []
     for model, variant in systems_of(own):
         if model == reference:
             continue
         mine = own[(own["model"] == model) & (own["variant"] == variant)]
-        both = mine.set_index("missing_rate").join(bar, rsuffix="_bar", how="inner")
+        both = mine.merge(bar, on="missing_rate", suffixes=("", "_bar"))
         if METRICS[metric].higher_is_better:
             better = both["mean"] > both["mean_bar"]
             apart = both["lo"] > both["hi_bar"]

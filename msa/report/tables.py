@@ -106,13 +106,13 @@ class Table:
         """Return the table as HTML, with its caption and downloads."""
         # Spreads and intervals stand below their value, so that wide tables fit a page.
         cells = self.cells.map(html.escape).replace(r" (?=± |\[)", "<br>", regex=True)
-        classes = self.marks.copy()
-        classes.loc[_group_starts(self.cells)] += " group"
+        classes = self.marks
         # Numbers do not break into lines; a table of prose does.
         kind = "msa-numbers" if self.is_numeric else "msa-prose"
         if self.commands:
             cells = cells.assign(Remake=[self._remake(i) for i in range(len(cells))])
             classes = classes.assign(Remake="")
+        classes = classes + np.where(_group_starts(self.cells), " group", "")[:, None]
         styler = (
             cells.style.hide(axis="index")
             .set_td_classes(classes)
@@ -332,7 +332,10 @@ def seed_table(runs: pd.DataFrame, metrics: Sequence[str], name: str) -> Table:
                 axis_label(m): [printed(m, value) for value in runs[f"test_{m}"]]
                 for m in metrics
             },
-            "Best epoch": [f"{b} of {e}" for b, e in _epochs(runs)],
+            "Best epoch": [
+                f"{best} of {epochs}" if epochs else "closed form"
+                for best, epochs in zip(runs["best_epoch"], runs["epochs"], strict=True)
+            ],
         }
     )
     columns = ["run_id", "model", "variant", "missing_rate", "seed"]
@@ -506,15 +509,16 @@ def ledger_table(model: str) -> Table:
     Parameters
     ----------
     model : str
-        A model named in ``msa/models/ledger.toml``.
+        A model named in ``msa/models/ledger.toml``, or ``"both"`` for what concerns
+        both papers.
 
     Raises
     ------
     KeyError
         If the ledger has no entry for it.
     """
-    entries = [entry for entry in read_ledger() if entry["model"] == model]
-    if not entries:
+    found = [entry for entry in read_ledger() if entry["model"] == model]
+    if not found:
         raise KeyError(f"the deviation ledger has no entry for {model!r}")
     heads = {
         "item": "Item",
@@ -523,9 +527,11 @@ def ledger_table(model: str) -> Table:
         "why": "Why",
         "source": "Source",
     }
-    frame = pd.DataFrame(entries)[list(heads)].rename(columns=heads)
+    frame = pd.DataFrame(found)[list(heads)].rename(columns=heads)
     slug = re.sub(r"\W+", "-", model.lower()).strip("-")
-    caption = f"Deviation ledger of {model}: {len(frame)} decisions."
+    whom = "both papers" if model == "both" else model
+    entries = "1 entry" if len(frame) == 1 else f"{len(frame)} entries"
+    caption = f"Deviation ledger, {whom}: {entries}."
     return Table.plain(frame, f"ledger-{slug}", caption)
 
 
@@ -555,10 +561,6 @@ def _config(row: Mapping[str, object]) -> RunConfig:
         max_epochs=int(row["max_epochs"]),
         hyper=json.loads(row["hyper"]),
     )
-
-
-def _epochs(runs: pd.DataFrame) -> zip:
-    return zip(runs["best_epoch"], runs["epochs"], strict=True)
 
 
 def _rows(summary: pd.DataFrame) -> list[tuple[float, str, str]]:
