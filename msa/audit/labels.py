@@ -1,0 +1,100 @@
+"""How often each label occurs: all that the checks need to know of the real data.
+
+The counts are published in ``results/audit``, so the audit runs without any data set.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from msa.data.paths import results_dir
+
+Labels = dict[str, dict[str, NDArray[np.float32]]]
+"""Sorted labels of every split of every data set: ``labels["MOSI"]["test"]``."""
+
+DATASETS = ("mosi", "mosei", "sims")
+
+
+def scale_of(dataset: str) -> str:
+    """Return the label scale of a data set: ``"sims"`` for CH-SIMS, else ``"mosi"``."""
+    return "sims" if dataset.upper() == "SIMS" else "mosi"
+
+
+def count_labels(root: Path | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Count the labels of the real data sets.
+
+    Parameters
+    ----------
+    root : path, optional
+        Data folder; the usual one when left out.
+
+    Returns
+    -------
+    counts : DataFrame
+        Columns ``dataset, split, label, count``, one row per distinct label.
+    splits : DataFrame
+        Columns ``dataset, split, clips, videos``.
+
+    Raises
+    ------
+    MissingData
+        If a data set is not there.
+    """
+    from msa.data.load import load  # only counting needs torch, reading does not
+
+    counts, splits = [], []
+    for name in DATASETS:
+        data = load(name, root=root, standardise=False)
+        for split, part in data.splits.items():
+            values, times = np.unique(part.labels.numpy(), return_counts=True)
+            counts += [
+                {"dataset": name.upper(), "split": split, "label": v, "count": n}
+                for v, n in zip(values, times, strict=True)
+            ]
+            videos = {clip.split("$_$")[0] for clip in part.ids}
+            splits.append(
+                {
+                    "dataset": name.upper(),
+                    "split": split,
+                    "clips": len(part),
+                    "videos": len(videos),
+                }
+            )
+    return pd.DataFrame(counts), pd.DataFrame(splits)
+
+
+def write_counts(folder: Path | None = None) -> None:
+    """Write ``label_counts.csv`` and ``splits.csv`` from the real data sets."""
+    folder = folder or results_dir() / "audit"
+    folder.mkdir(parents=True, exist_ok=True)
+    counts, splits = count_labels()
+    counts.to_csv(folder / "label_counts.csv", index=False, lineterminator="\n")
+    splits.to_csv(folder / "splits.csv", index=False, lineterminator="\n")
+
+
+def read_labels(folder: Path | None = None) -> Labels:
+    """Return the labels of every split, rebuilt from their published counts.
+
+    Parameters
+    ----------
+    folder : path, optional
+        Folder of ``label_counts.csv``; ``results/audit`` when left out.
+    """
+    path = (folder or results_dir() / "audit") / "label_counts.csv"
+    counts = pd.read_csv(path, dtype={"label": np.float32})
+    return {
+        dataset: {
+            split: np.repeat(rows["label"].to_numpy(), rows["count"])
+            for split, rows in part.groupby("split", sort=False)
+        }
+        for dataset, part in counts.groupby("dataset", sort=False)
+    }
+
+
+def read_splits(folder: Path | None = None) -> pd.DataFrame:
+    """Return clips and videos of every split: ``dataset, split, clips, videos``."""
+    return pd.read_csv((folder or results_dir() / "audit") / "splits.csv")
