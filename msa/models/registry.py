@@ -8,7 +8,18 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from msa.models import mfmb_net, mit_frnet, tfr_net
+from msa.models import (
+    lmf,
+    mfmb_net,
+    misa,
+    mit_frnet,
+    mmim,
+    mult,
+    self_mm,
+    tfn,
+    tfr_net,
+    unimodal,
+)
 from msa.models.base import Hyper, Model, Reference, Shapes
 from msa.models.references import Constant, TextLinear, TextLinearHyper
 
@@ -115,6 +126,63 @@ MODELS = {
             tfr_net.TFRNetHyper,
             "Yuan et al., ACM Multimedia 2021",
             {"sims": tfr_net.SIMS},
+        ),
+        ModelEntry(
+            "TFN",
+            tfn.TFN,
+            tfn.TFNHyper,
+            "Zadeh et al., EMNLP 2017",
+            {"mosei": tfn.MOSEI, "sims": tfn.SIMS},
+        ),
+        ModelEntry(
+            "LMF",
+            lmf.LMF,
+            lmf.LMFHyper,
+            "Liu et al., ACL 2018",
+            {"mosei": lmf.MOSEI, "sims": lmf.SIMS},
+        ),
+        ModelEntry(
+            "MulT",
+            mult.MulT,
+            mult.MulTHyper,
+            "Tsai et al., ACL 2019",
+            {"mosei": mult.MOSEI, "sims": mult.SIMS},
+        ),
+        ModelEntry(
+            "MISA",
+            misa.MISA,
+            misa.MISAHyper,
+            "Hazarika et al., ACM Multimedia 2020",
+            {"mosei": misa.MOSEI, "sims": misa.SIMS},
+        ),
+        ModelEntry(
+            "Self-MM",
+            self_mm.SelfMM,
+            self_mm.SelfMMHyper,
+            "Yu et al., AAAI 2021",
+            {"mosei": self_mm.MOSEI, "sims": self_mm.SIMS},
+        ),
+        ModelEntry(
+            "MMIM",
+            mmim.MMIM,
+            mmim.MMIMHyper,
+            "Han et al., EMNLP 2021",
+            {"mosei": mmim.MOSEI},
+        ),
+        *(
+            ModelEntry(
+                name,
+                build,
+                unimodal.PooledHyper,
+                "MFMB-Net, Table 2",
+                {"sims": unimodal.SIMS},
+            )
+            for name, build in (
+                ("FC(T)", unimodal.TextOnly),
+                ("FC(A)", unimodal.AudioOnly),
+                ("FC(V)", unimodal.VisionOnly),
+                ("Concat(V,A,T)", unimodal.Concatenated),
+            )
         ),
         ModelEntry(
             "constant",

@@ -1,0 +1,301 @@
+"""TFN, LMF, MulT, MISA and the models of MFMB-Net's Table 2."""
+
+import numpy as np
+import pytest
+import torch
+from test_models import LENGTHS, SHAPES, build, make_batch, rows_of
+
+from msa.data.contract import MODALITIES
+from msa.models.base import Shape
+from msa.models.lmf import LowRankFusion
+from msa.models.misa import cmd, difference, spread
+from msa.models.mult import last_step
+from msa.models.registry import model_entry
+from msa.models.tfn import BatchNorm, PooledNetwork, TextNetwork, outer
+
+POOLED = ("FC(T)", "FC(A)", "FC(V)", "Concat(V,A,T)")
+BASELINES = ("TFN", "LMF", "MulT", "MISA", *POOLED)
+
+
+def assert_trains(model, batch):
+    """Every loss term and every gradient is finite."""
+    total, terms = model.objective(batch, 1)
+    total.backward()
+    assert torch.isfinite(torch.stack([total, *terms.values()])).all()
+    for parameter in model.parameters():
+        assert torch.isfinite(parameter.grad).all()
+
+
+# --- every baseline -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("dataset", ["mosi", "mosei", "sims"])
+def test_one_step_at_the_papers_own_shapes(name, dataset):
+    shapes = {
+        "mosi": ((50, 768), (375, 5), (500, 20)),
+        "mosei": ((50, 768), (500, 74), (500, 35)),
+        "sims": ((39, 768), (400, 33), (55, 709)),
+    }[dataset]
+    shapes = {m: Shape(*s) for m, s in zip(MODALITIES, shapes, strict=True)}
+    full = tuple(shapes[m].steps for m in MODALITIES)
+    model = build(name, "paper", dataset, shapes)
+    assert_trains(model, make_batch([full, (3, 1, 1)], shapes))
+
+
+@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("rate", [0.0, 1.0])
+@pytest.mark.parametrize("lengths", [[(1, 1, 1)], [(1, 1, 1)] * 3, LENGTHS])
+def test_trains_on_one_step_one_sample_nothing_missing_and_everything(
+    name, rate, lengths
+):
+    batch = make_batch(lengths, rate=rate)
+    model = build(name, "paper")
+    assert_trains(model, batch)
+    assert torch.isfinite(model.eval()(batch).prediction).all()
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_samples_keep_their_score_when_the_batch_is_permuted(name):
+    batch, order = make_batch(LENGTHS), [3, 0, 4, 2, 1]
+    model = build(name, "paper").eval()
+    torch.testing.assert_close(
+        model(rows_of(batch, order)).prediction,
+        model(batch).prediction[order],
+        atol=2e-6,
+        rtol=1e-5,
+    )
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_hyper_parameters_differ_between_data_sets_only_where_said(name):
+    entry = model_entry(name)
+    usual = entry.resolve("mosi", "paper")
+    assert entry.resolve("demo", "paper") == usual
+    for changed in entry.datasets.values():
+        assert all(getattr(usual, field) != value for field, value in changed.items())
+
+
+# --- TFN ------------------------------------------------------------------------------
+
+
+def test_outer_product_equals_einsum():
+    g = np.random.default_rng(0)
+    t, a, v = (g.normal(size=(3, n)).astype(np.float32) for n in (4, 2, 5))
+    expected = np.einsum("bt,ba,bv->btav", t, a, v).reshape(3, -1)
+    got = outer(*(torch.from_numpy(x) for x in (t, a, v)))
+    np.testing.assert_allclose(got.numpy(), expected, rtol=1e-6)
+
+
+def test_outer_product_holds_the_unimodal_and_bimodal_products():
+    one_two = torch.tensor([[1.0, 2.0]])
+    one_three = torch.tensor([[1.0, 3.0]])
+    one_five = torch.tensor([[1.0, 5.0]])
+    got = outer(one_two, one_three, one_five)[0].tolist()
+    assert got == [1, 5, 3, 15, 2, 10, 6, 30]
+
+
+@pytest.mark.parametrize(("dataset", "bound"), [("mosi", 3.0), ("sims", 1.0)])
+def test_scores_of_tfn_stay_inside_the_label_range(dataset, bound):
+    model = build("TFN", "paper", dataset).eval()
+    batch = make_batch([(2, 2, 2)])
+    last = model.infer[-1]
+    for extreme in (-100.0, 0.0, 100.0):
+        torch.nn.init.constant_(last.bias, extreme)
+        torch.nn.init.zeros_(last.weight)
+        expected = bound * np.sign(extreme)
+        assert float(model(batch).prediction.detach()) == pytest.approx(expected)
+
+
+def test_audio_vector_comes_from_the_mean_over_real_steps():
+    network = PooledNetwork(1, 1, 0.0).eval()  # fresh running statistics: mean 0, sd 1
+    for layer in network.layers[::2]:
+        torch.nn.init.ones_(layer.weight)
+        torch.nn.init.zeros_(layer.bias)
+    x = torch.tensor([[[1.0], [3.0], [99.0]]])
+    mask = torch.tensor([[True, True, False]])
+    assert float(network(x, mask).detach()) == pytest.approx(2.0, abs=1e-4)
+
+
+def test_text_vector_is_the_lstm_state_after_the_last_real_token():
+    torch.manual_seed(0)
+    network = TextNetwork(3, 4, 2, 0.0)
+    x = torch.randn(2, 5, 3)
+    mask = torch.arange(5) < torch.tensor([[2], [5]])
+    got = network(x, mask)
+    for row, length in ((0, 2), (1, 5)):
+        _, (state, _) = network.lstm(x[row : row + 1, :length])
+        torch.testing.assert_close(got[row : row + 1], network.linear(state[0]))
+
+
+def test_batch_norm_of_one_row_uses_and_keeps_the_running_statistics():
+    norm = BatchNorm(2)
+    norm.running_mean.copy_(torch.tensor([1.0, -1.0]))
+    norm.running_var.copy_(torch.tensor([4.0, 1.0]))
+    got = norm(torch.tensor([[5.0, 0.0]]))
+    torch.testing.assert_close(got, torch.tensor([[2.0, 1.0]]), atol=1e-4, rtol=0)
+    assert norm.running_mean.tolist() == [1.0, -1.0]
+
+
+# --- LMF ------------------------------------------------------------------------------
+
+
+def test_low_rank_fusion_equals_the_full_tensor_product():
+    torch.manual_seed(0)
+    fuse = LowRankFusion((3, 2, 4), rank=2)
+    torch.nn.init.constant_(fuse.combine.bias, 0.25)
+    t, a, v = torch.randn(5, 3), torch.randn(5, 2), torch.randn(5, 4)
+    weights, factors = fuse.combine.weight[0], fuse.factors
+    full = sum(
+        weights[r]
+        * outer(*(factors[m][r : r + 1] for m in MODALITIES))[0]  # W of TFN's map
+        for r in range(2)
+    )
+    expected = outer(t, a, v) @ full + 0.25
+    torch.testing.assert_close(fuse(t, a, v), expected)
+
+
+def test_low_rank_fusion_by_hand():
+    fuse = LowRankFusion((2, 2, 2), rank=1)
+    with torch.no_grad():
+        for m, row in zip(MODALITIES, ([1, 2], [0, 1], [1, -1]), strict=True):
+            fuse.factors[m].copy_(torch.tensor([row], dtype=torch.float32))
+        fuse.combine.weight.fill_(2.0)
+        fuse.combine.bias.fill_(1.0)
+    vectors = ([1.0, 3.0], [1.0, 5.0], [1.0, 2.0])
+    # (1 + 6) * 5 * (1 - 2) = -35; twice that, plus 1
+    assert float(fuse(*(torch.tensor([z]) for z in vectors)).detach()) == -69.0
+
+
+def test_rank_weights_and_bias_are_trained_and_factors_have_their_own_rate():
+    entry = model_entry("LMF")
+    model = build("LMF", "paper", "sims")
+    groups = model.parameter_groups(entry.resolve("sims", "paper"))
+    rates = {id(p): group["lr"] for group in groups for p in group["params"]}
+    assert set(rates) == {id(p) for p in model.parameters()}
+    assert {rates[id(p)] for p in model.fuse.factors.values()} == {5e-4}
+    assert rates[id(model.fuse.combine.weight)] == 2e-3
+    assert rates[id(model.fuse.combine.bias)] == 2e-3
+
+
+# --- MulT -----------------------------------------------------------------------------
+
+
+def test_last_step_is_each_samples_own():
+    steps = make_batch([(3, 1, 1), (1, 1, 1), (2, 1, 1)]).steps["text"]
+    x = torch.arange(6.0)[:, None]
+    assert last_step(x, steps)[:, 0].tolist() == [2.0, 3.0, 5.0]
+
+
+def test_depths_widths_and_heads_of_mult():
+    model = build("MulT", "paper", "sims")
+    assert {len(bank.layers) for bank in model.cross.values()} == {2}
+    assert {len(bank.layers) for bank in model.recall.values()} == {3}  # at least 3
+    assert sum(bank.count for bank in model.cross.values()) == 6
+    assert model.predict.in_features == 6 * 50
+
+
+@pytest.mark.parametrize("changed", MODALITIES)
+def test_mult_reads_the_order_of_steps_and_every_modality(changed):
+    batch = make_batch([(6, 5, 4)], rate=0.0)
+    model = build("MulT", "paper", "sims").eval()
+    before = model(batch).prediction
+    steps = int(batch.mask[changed].sum())
+    flipped = batch.inputs[changed].clone()
+    flipped[0, :steps] = flipped[0, :steps].flip(0)
+    batch.inputs = {**batch.inputs, changed: flipped}
+    assert float((model(batch).prediction - before).abs().detach()) > 1e-4
+
+
+# --- MISA -----------------------------------------------------------------------------
+
+
+def test_discrepancy_of_identical_batches_is_zero_with_a_finite_gradient():
+    x = torch.rand(6, 3, requires_grad=True)
+    value = cmd(x, x.detach())
+    value.backward()
+    assert float(value.detach()) == 0.0
+    assert torch.isfinite(x.grad).all()
+
+
+def test_discrepancy_of_a_shift_is_the_distance_of_the_means():
+    x = torch.tensor([[0.0, 0.5], [0.5, 0.0]])
+    shifted = x + torch.tensor([0.3, 0.4])
+    assert float(cmd(x, shifted)) == pytest.approx(0.5, abs=1e-6)
+
+
+def test_discrepancy_of_a_wider_batch_by_hand():
+    # Means 0; deviations 1 and 2: gaps of the moments 2 to 5 are 3, 0, 15, 0.
+    x, y = torch.tensor([[-1.0], [1.0]]), torch.tensor([[-2.0], [2.0]])
+    assert float(cmd(x, y)) == pytest.approx(18.0)
+
+
+def test_difference_is_zero_for_orthogonal_features_and_not_for_equal_ones():
+    x = torch.tensor([[1.0], [-1.0], [1.0], [-1.0]])
+    y = torch.tensor([[1.0], [1.0], [-1.0], [-1.0]])
+    assert float(difference(spread(x), spread(y))) == pytest.approx(0.0, abs=1e-12)
+    # X'X = 4 of unit rows: its only entry, squared.
+    assert float(difference(spread(x), spread(x))) == pytest.approx(16.0, rel=1e-4)
+
+
+def test_rows_are_centred_and_brought_to_unit_length():
+    got = spread(torch.tensor([[4.0, 5.0], [-2.0, -3.0]]))  # mean (1, 1)
+    expected = torch.tensor([[0.6, 0.8], [-0.6, -0.8]])
+    torch.testing.assert_close(got, expected, atol=1e-5, rtol=0)
+
+
+def test_misa_trains_on_the_squared_error_and_names_its_losses():
+    model = build("MISA", "paper", "sims")
+    loss = model.task_loss(torch.tensor([1.0, 3.0]), torch.tensor([0.0, 0.0]))
+    assert float(loss) == 5.0
+    batch = make_batch(LENGTHS)
+    total, terms = model.eval().objective(batch, 1)
+    expected = (
+        terms["task"]
+        + 0.3 * terms["difference"]
+        + 1.0 * terms["similarity"]
+        + 0.8 * terms["reconstruction"]
+    )
+    torch.testing.assert_close(total, expected)
+
+
+def test_misa_reads_audio_and_vision_beyond_the_length_of_the_text():
+    batch = make_batch([(2, 9, 12)], rate=0.0)
+    model = build("MISA", "paper").eval()
+    before = model(batch).prediction
+    for m in ("audio", "vision"):
+        changed = batch.inputs[m].clone()
+        changed[0, -1] += 1.0
+        batch.inputs = {**batch.inputs, m: changed}
+        after = model(batch).prediction
+        assert float((after - before).abs().detach()) > 1e-5
+        before = after
+
+
+# --- Table 2 --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("FC(T)", {"text"}),
+        ("FC(A)", {"audio"}),
+        ("FC(V)", {"vision"}),
+        ("Concat(V,A,T)", set(MODALITIES)),
+    ],
+)
+def test_table_2_models_read_their_modalities_and_no_other(name, read):
+    batch = make_batch(LENGTHS, rate=0.0)
+    model = build(name, "paper").eval()
+    before = model(batch).prediction
+    for m in MODALITIES:
+        changed = make_batch(LENGTHS, rate=0.0, seed=1).inputs[m]
+        batch.inputs = {**make_batch(LENGTHS, rate=0.0).inputs, m: changed}
+        assert torch.equal(model(batch).prediction, before) is (m not in read)
+
+
+def test_concatenation_has_the_papers_width():
+    shapes = {"text": Shape(50, 768), "audio": Shape(9, 5), "vision": Shape(9, 20)}
+    model = build("Concat(V,A,T)", "paper", shapes=shapes)
+    assert (model.hidden.in_features, model.hidden.out_features) == (793, 396)
+    assert SHAPES["audio"].width // 2 == build("FC(A)", "paper").hidden.out_features
