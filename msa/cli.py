@@ -246,6 +246,11 @@ def _add_study(commands: argparse._SubParsersAction) -> None:
     run.add_argument(
         "--retry", action="store_true", help="try runs again that failed before"
     )
+    run.add_argument(
+        "--again",
+        action="store_true",
+        help="also run here what is already published in results/, to check it",
+    )
     _add_device(run)
     _add_store(run)
     _add_json(run)
@@ -502,14 +507,17 @@ def _print_run(config: RunConfig, record: dict[str, Any], known: bool) -> None:
 
 def _study_run(options: argparse.Namespace) -> int:
     from msa.study.grids import study
+    from msa.study.publish import published_ids
     from msa.study.runner import duration, run_study
 
     found = study(options.name)
     store = _store(options)
     _check_device(options.device)
-    _check_inputs([c for c in found.configs if not store.has(c.run_id)])
+    published = frozenset() if options.again else published_ids()
+    configs = [c for c in found.configs if c.run_id not in published]
+    _check_inputs([c for c in configs if not store.has(c.run_id)])
     outcome = run_study(
-        found.configs,
+        configs,
         store,
         jobs=options.jobs,
         budget_s=options.budget,
@@ -517,10 +525,13 @@ def _study_run(options: argparse.Namespace) -> int:
         retry=options.retry,
         progress=not options.json,
     )
+    skipped = len(found.configs) - len(configs)
     if options.json:
-        _print_json({**vars(outcome), "runs_per_hour": outcome.runs_per_hour})
+        rate = {"published": skipped, "runs_per_hour": outcome.runs_per_hour}
+        _print_json({**vars(outcome), **rate})
         return 1 if outcome.failed else 0
     counts = {
+        "published before (--again runs them here)": skipped,
         "finished before": outcome.stored,
         "finished now": outcome.done,
         "failed now": outcome.failed,
@@ -529,7 +540,7 @@ def _study_run(options: argparse.Namespace) -> int:
         "still to do (the same command goes on)": outcome.left,
     }
     told = ", ".join(f"{n} {what}" for what, n in counts.items() if n)
-    print(f"{found.name}: {outcome.total} runs: {told}.")
+    print(f"{found.name}: {len(found.configs)} runs: {told}.")
     if outcome.done:
         print(
             f"{duration(outcome.seconds)} at {outcome.runs_per_hour:.0f} runs per hour."
@@ -541,15 +552,19 @@ def _study_run(options: argparse.Namespace) -> int:
 
 def _study_status(options: argparse.Namespace) -> int:
     from msa.study.grids import study
+    from msa.study.publish import published_ids
     from msa.study.runner import status
 
     found, store = study(options.name), _store(options)
     states = status(found.configs, store)
+    for run_id in published_ids() & states.keys():
+        if states[run_id] == "missing":
+            states[run_id] = "published"
     if options.json:
         _print_json({"study": found.name, "runs": states})
         return 0
     print(f"{found.name}: {found.title}\n{found.description}\n")
-    words = ("stored", "running", "failed", "missing")
+    words = ("stored", "published", "running", "failed", "missing")
     by_model: dict[str, Counter] = {}
     for config in found.configs:
         by_model.setdefault(config.model, Counter())[states[config.run_id]] += 1

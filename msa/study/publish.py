@@ -172,6 +172,11 @@ def publish_passport(
 # --- what the book loads --------------------------------------------------------------
 
 
+def published_ids(results: Path | None = None) -> frozenset[str]:
+    """Return the ids of all published runs, which a study need not run again."""
+    return frozenset(load_runs(results=results)["run_id"])
+
+
 def load_runs(study: str | None = None, results: Path | None = None) -> pd.DataFrame:
     """Load one row per published run.
 
