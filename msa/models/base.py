@@ -9,6 +9,7 @@ it trains. Sizes: ``B`` samples, ``T`` steps, ``d`` features; modalities are key
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -46,6 +47,8 @@ class Hyper(BaseModel):
         L2 penalty added to the gradient (the encoder's norms and biases have none).
     clip_value : float or None
         Bound on every gradient element.
+    clip_norm : float or None
+        Bound on the norm of a stage's whole gradient.
     plateau_patience : int or None
         Epochs without a better validation loss before the rate is cut.
     plateau_factor : float
@@ -62,6 +65,7 @@ class Hyper(BaseModel):
     weight_decay: float = 1e-3
     weight_decay_encoder: float = 1e-4
     clip_value: float | None = 0.8
+    clip_norm: float | None = None
     plateau_patience: int | None = 5
     plateau_factor: float = 0.1
     early_stop: int = 6
@@ -139,11 +143,47 @@ class Outputs:
     losses: dict[str, Tensor] = field(default_factory=dict)
 
 
+Objective = Callable[[Batch, int], tuple[Tensor, dict[str, Tensor]]]
+"""Maps a batch and an epoch to a total and its terms, as :meth:`Model.objective`."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One pass of an epoch over the training batches, with an optimiser of its own.
+
+    Attributes
+    ----------
+    name : str
+        Prefix of the stage's terms in the curves; the last stage has none.
+    objective : callable
+        What the stage minimises.
+    groups : list of dict
+        The optimiser's parameter groups: the stage changes these and no others.
+    share : float
+        Share of the training rows that the pass visits, in (0, 1].
+    """
+
+    name: str
+    objective: Objective
+    groups: list[dict]
+    share: float = 1.0
+
+
 class Model(nn.Module):
     """Base of every trained model.
 
     A subclass sets ``loss_weights`` (name to weight, ``"task"`` included) and
-    implements ``forward``. Everything else has a default.
+    implements ``forward``. Everything else has a default. A training procedure of its
+    own is expressed by one or more of these:
+
+    ``objective``
+        The loss of a batch. It is called once per training batch, in training mode,
+        so it may also bring a memory up to date, as batch normalisation does with its
+        running statistics.
+    ``begin_training``
+        Lays such a memory out, one row per training sample (``Batch.index``).
+    ``stages``
+        Several passes per epoch, each with its own objective and parameters.
     """
 
     loss_weights: dict[str, float]
@@ -184,12 +224,29 @@ class Model(nn.Module):
         total = torch.stack([weights[name] * terms[name] for name in terms]).sum()
         return total, terms
 
+    def begin_training(self, labels: Tensor) -> None:
+        """Make ready for a training run; called once, before its first epoch.
+
+        Parameters
+        ----------
+        labels : Tensor, shape (N,)
+            Of the training split, in the order that ``Batch.index`` counts.
+        """
+
+    def stages(self, hyper: Hyper) -> tuple[Stage, ...]:
+        """Return the passes that make an epoch, in order.
+
+        One by default: the model's objective and all its parameters. The last stage
+        is the one that trains what the prediction needs.
+        """
+        return (Stage("main", self.objective, self.parameter_groups(hyper)),)
+
     def weights(self, epoch: int) -> dict[str, float]:
         """Return the weight of every loss term in an epoch (numbered from 1)."""
         return self.loss_weights
 
     def parameter_groups(self, hyper: Hyper) -> list[dict]:
-        """Return the optimiser's parameter groups: one for the whole model."""
+        """Return the groups that ``objective`` trains: one for the whole model."""
         return [
             {
                 "params": list(self.parameters()),

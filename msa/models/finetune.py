@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from msa.models.base import Batch, Hyper, Model, Outputs
+from msa.models.base import Batch, Hyper, Model, Objective, Outputs, Stage
 
 
 class FineTuned(Model):
@@ -53,17 +53,52 @@ class FineTuned(Model):
         """Return the model's own objective on the encoded batch."""
         return self.model.objective(self.encoded(batch), epoch)
 
-    def parameter_groups(self, hyper: Hyper) -> list[dict]:
-        """Return the model's groups and the encoder's two.
+    def task_loss(self, prediction: Tensor, labels: Tensor) -> Tensor:
+        """Return the model's own task loss."""
+        return self.model.task_loss(prediction, labels)
 
-        Biases and layer norms of the encoder have no weight decay.
-        """
+    def weights(self, epoch: int) -> dict[str, float]:
+        """Return the model's own loss weights."""
+        return self.model.weights(epoch)
+
+    def begin_training(self, labels: Tensor) -> None:
+        """Hand the labels to the model."""
+        self.model.begin_training(labels)
+
+    def stages(self, hyper: Hyper) -> tuple[Stage, ...]:
+        """Return the model's stages; the last one trains the encoder too."""
+        *early, last = self.model.stages(hyper)
+        return (
+            *(
+                replace(stage, objective=self._on_encoded(stage.objective, False))
+                for stage in early
+            ),
+            replace(
+                last,
+                objective=self._on_encoded(last.objective, True),
+                groups=[*last.groups, *self.encoder_groups(hyper)],
+            ),
+        )
+
+    def _on_encoded(self, objective: Objective, train_encoder: bool) -> Objective:
+        def on_encoded(batch: Batch, epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
+            with torch.set_grad_enabled(train_encoder):
+                encoded = self.encoded(batch)
+            return objective(encoded, epoch)
+
+        return on_encoded
+
+    def parameter_groups(self, hyper: Hyper) -> list[dict]:
+        """Return the model's groups and the encoder's two."""
+        return [*self.model.parameter_groups(hyper), *self.encoder_groups(hyper)]
+
+    def encoder_groups(self, hyper: Hyper) -> list[dict]:
+        """Return the encoder's groups: biases and layer norms have no weight decay."""
         named = list(self.encoder.named_parameters())
         plain = [p for n, p in named if n.endswith("bias") or "LayerNorm" in n]
         plain_ids = {id(p) for p in plain}
         decayed = [p for _, p in named if id(p) not in plain_ids]
         return [
-            *self.model.parameter_groups(hyper),
             {
                 "params": decayed,
                 "lr": hyper.lr_encoder,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from tqdm import tqdm
 
-from msa.models.base import Hyper, Model
+from msa.models.base import Batch, Hyper, Model, Stage
 from msa.train.batches import DeviceSplit
 
 EVALUATION_BATCH = 128
@@ -31,7 +32,8 @@ class Fit:
     ----------
     curves : list of dict
         Rows ``epoch, split, term, value``: every loss term, unweighted, and the
-        weighted ``"total"``, for train (mean over the epoch's batches) and valid.
+        weighted ``"total"``, for train (mean over the epoch's batches) and valid. A
+        stage before the last puts its name in front: ``"<stage>_<term>"``.
     best_epoch : int
         Epoch with the lowest validation MAE, whose weights the model now has.
     epochs : int
@@ -74,6 +76,45 @@ def evaluate(
     return predictions.float().cpu(), terms
 
 
+class _Pass:
+    """A stage with its optimiser: Adam, clipping, the rate cut on a plateau."""
+
+    def __init__(self, stage: Stage, hyper: Hyper) -> None:
+        self.stage, self.hyper = stage, hyper
+        self.parameters = [p for group in stage.groups for p in group["params"]]
+        self.optimiser = torch.optim.Adam(stage.groups, fused=True)
+        self.schedule = None
+        if hyper.plateau_patience is not None:
+            self.schedule = ReduceLROnPlateau(
+                self.optimiser,
+                factor=hyper.plateau_factor,
+                patience=hyper.plateau_patience,
+            )
+
+    def run(self, batches: Iterator[Batch], rows: int, epoch: int) -> dict[str, float]:
+        """Train on the stage's share of ``rows`` rows; return the mean of each term."""
+        hyper = self.hyper
+        sums: dict[str, Tensor] = {}
+        steps = seen = 0
+        for batch in batches:
+            total, terms = self.stage.objective(batch, epoch)
+            self.optimiser.zero_grad()
+            total.backward()
+            if hyper.clip_value is not None:
+                torch.nn.utils.clip_grad_value_(self.parameters, hyper.clip_value)
+            if hyper.clip_norm is not None:
+                torch.nn.utils.clip_grad_norm_(self.parameters, hyper.clip_norm)
+            self.optimiser.step()
+            for name, value in {**terms, "total": total}.items():
+                value = value.detach()
+                sums[name] = sums[name] + value if name in sums else value
+            steps += 1
+            seen += len(batch.labels)
+            if seen >= self.stage.share * rows:
+                break
+        return {name: float(value) / steps for name, value in sums.items()}
+
+
 def fit(
     model: Model,
     train: DeviceSplit,
@@ -86,10 +127,11 @@ def fit(
 ) -> Fit:
     """Train a model until its validation MAE stops falling.
 
-    Adam with the model's parameter groups, gradients clipped by value, the learning
-    rate cut on a plateau of the validation loss. The weights of the epoch with the
-    lowest validation MAE are put back at the end: one checkpoint, chosen on the
-    validation split, serves all metrics.
+    An epoch runs the model's stages one after another, each over the shuffled training
+    split with its own Adam: gradients clipped, the learning rate cut on a plateau of
+    the validation loss. The weights of the epoch with the lowest validation MAE are
+    put back at the end: one checkpoint, chosen on the validation split, serves all
+    metrics.
 
     Parameters
     ----------
@@ -110,33 +152,19 @@ def fit(
     """
     started = time.perf_counter()
     order = torch.Generator().manual_seed(seed)
-    groups = model.parameter_groups(hyper)
-    optimiser = torch.optim.Adam(groups, fused=True)
-    parameters = [p for group in groups for p in group["params"]]
-    schedule = None
-    if hyper.plateau_patience is not None:
-        schedule = ReduceLROnPlateau(
-            optimiser, factor=hyper.plateau_factor, patience=hyper.plateau_patience
-        )
+    model.begin_training(train.labels)
+    passes = [_Pass(stage, hyper) for stage in model.stages(hyper)]
     result = Fit()
     best, best_state = math.inf, {}
     bar = tqdm(range(1, max_epochs + 1), disable=not progress, unit="epoch")
     for epoch in bar:
         model.train()
-        sums: dict[str, Tensor] = {}
-        steps = 0
-        for batch in train.shuffled(hyper.batch_size, order, model.trims_padding):
-            total, terms = model.objective(batch, epoch)
-            optimiser.zero_grad()
-            total.backward()
-            if hyper.clip_value is not None:
-                torch.nn.utils.clip_grad_value_(parameters, hyper.clip_value)
-            optimiser.step()
-            steps += 1
-            for name, value in {**terms, "total": total}.items():
-                value = value.detach()
-                sums[name] = sums[name] + value if name in sums else value
-        means = {name: float(value) / steps for name, value in sums.items()}
+        means = {}
+        for part in passes:
+            batches = train.shuffled(hyper.batch_size, order, model.trims_padding)
+            terms = part.run(batches, len(train), epoch)
+            prefix = "" if part is passes[-1] else f"{part.stage.name}_"
+            means |= {prefix + name: value for name, value in terms.items()}
         _, held_out = evaluate(model, valid, epoch)
         _check_finite(epoch, train=means, valid=held_out)
         for split, values in (("train", means), ("valid", held_out)):
@@ -151,8 +179,9 @@ def fit(
         bar.set_postfix(valid_mae=f"{held_out['task']:.3f}", best=f"{best:.3f}")
         if epoch - result.best_epoch >= hyper.early_stop:
             break
-        if schedule is not None:
-            schedule.step(held_out["task"])
+        for part in passes:
+            if part.schedule is not None:
+                part.schedule.step(held_out["task"])
     bar.close()
     model.load_state_dict(best_state)
     result.seconds = time.perf_counter() - started

@@ -1,0 +1,277 @@
+"""MMIM (Han et al., EMNLP 2021): hierarchical mutual information maximisation.
+
+Two levels of mutual information are raised beside the task: between text and each other
+modality, by a lower bound I(X; Y) >= E[log q(y|x)] + H(Y), and between the fused vector
+and each modality, by contrastive predictive coding. An epoch has two stages: the first
+fits q(y|x) to the present vectors, the second trains everything else. Sizes and rates
+are those of the field's common benchmark code (dossier, MMIM); decisions are in
+``ledger.toml``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from msa.data.contract import MODALITIES
+from msa.models.base import Batch, Hyper, Model, Outputs, Shapes, Stage
+from msa.models.layers import BiRNN, Steps, dropout, masked_mean
+
+SEQUENCES = ("audio", "vision")
+"""Modalities that an LSTM condenses, and whose information with the text is raised."""
+
+VARIANCE_FLOOR = 1e-4
+"""Added to the variances of the entropy: a point mass has no finite one."""
+
+
+class MMIMHyper(Hyper):
+    """MMIM's hyper-parameters; defaults for MOSI and CH-SIMS.
+
+    ``lr_bound`` and ``weight_decay_bound`` are those of q(y|x), ``bound_share`` the
+    share of the training rows that it is fitted to in each epoch, ``memory`` the number
+    of past batches whose vectors enter the entropy.
+    """
+
+    batch_size: int = 32
+    lr: float = 1e-3
+    lr_bound: float = 1e-3
+    lr_encoder: float = 5e-5
+    weight_decay: float = 1e-4
+    weight_decay_bound: float = 1e-4
+    weight_decay_encoder: float = 1e-4
+    clip_value: float | None = None
+    clip_norm: float | None = 1.0
+    plateau_patience: int | None = 20
+    plateau_factor: float = 0.5
+    early_stop: int = 8
+    hidden: int = 16
+    out: int = 16
+    fusion_width: int = 128
+    drop: float = 0.1
+    weight_contrast: float = 0.1
+    weight_information: float = 0.1
+    bound_share: float = 1.0
+    memory: int = 1
+
+
+MOSEI = {"bound_share": 0.5}
+"""What differs on CMU-MOSEI (dossier, MMIM)."""
+
+
+def log_likelihood(y: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Log density of vectors under diagonal Gaussians, mean over the batch.
+
+    Parameters
+    ----------
+    y, mean, log_variance : Tensor, shape (B, d)
+
+    Returns
+    -------
+    scalar Tensor
+    """
+    squares = (y - mean) ** 2 * (-log_variance).exp()
+    return -(squares + log_variance + math.log(2 * math.pi)).sum(-1).mean() / 2
+
+
+def signed_entropy(y: Tensor, labels: Tensor) -> Tensor:
+    """Entropy of a Gaussian per sign of the label, averaged, up to a constant.
+
+    (log det S_pos + log det S_neg) / 4 with full covariances; a label of 0 belongs to
+    neither side. A side of fewer than two samples has no spread to measure: it counts 0
+    and has no gradient.
+
+    Parameters
+    ----------
+    y : Tensor, shape (..., n, d)
+    labels : Tensor, shape (n,)
+
+    Returns
+    -------
+    Tensor, shape (...)
+    """
+    sides = torch.stack([labels > 0, labels < 0]).to(y.dtype)  # (2, n)
+    count = sides.sum(1)
+    share = sides / count.clamp(min=1)[:, None]
+    off = y[..., None, :, :] - (share @ y)[..., None, :]  # (..., 2, n, d)
+    covariance = (share[..., None] * off).transpose(-1, -2) @ off
+    floor = VARIANCE_FLOOR * torch.eye(y.shape[-1], device=y.device)
+    # No error check: the floor keeps it positive definite, and asking would wait for
+    # the device.
+    factor, _ = torch.linalg.cholesky_ex(covariance + floor)
+    log_det = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)  # (..., 2)
+    return (log_det * (count > 1)).sum(-1) / 4
+
+
+class Bound(nn.Module):
+    """q(y|x), a Gaussian whose mean and log-variance two small networks give."""
+
+    def __init__(self, inputs: int, width: int) -> None:
+        super().__init__()
+        self.mean, self.log_variance = (
+            nn.Sequential(nn.Linear(inputs, width), nn.ReLU(), nn.Linear(width, width))
+            for _ in range(2)
+        )
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Log-likelihood of y (B, width) given x (B, inputs), a scalar."""
+        return log_likelihood(y, self.mean(x), self.log_variance(x))
+
+
+class Contrast(nn.Module):
+    """Contrastive predictive coding of a modality's vector from the fused one."""
+
+    def __init__(self, fused: int, width: int) -> None:
+        super().__init__()
+        self.predict = nn.Linear(fused, width)
+
+    def forward(self, z: Tensor, x: Tensor) -> Tensor:
+        """Cross-entropy of finding each sample's own vector in the batch, a scalar.
+
+        Parameters
+        ----------
+        z : Tensor, shape (B, fused)
+        x : Tensor, shape (B, width)
+        """
+        scores = F.normalize(self.predict(z)) @ F.normalize(x).T  # (B, B), cosines
+        return F.cross_entropy(scores, torch.arange(len(x), device=x.device))
+
+
+class SequenceNetwork(nn.Module):
+    """A BiLSTM's final states, dropped out and mapped linearly."""
+
+    def __init__(self, inputs: int, hidden: int, outputs: int, drop: float) -> None:
+        super().__init__()
+        self.drop = drop
+        self.lstm = BiRNN("lstm", inputs, hidden)
+        self.linear = nn.Linear(2 * hidden, outputs)
+
+    def forward(self, x: Tensor, steps: Steps) -> Tensor:
+        """Map packed (P, inputs) to (B, outputs)."""
+        ahead, behind = self.lstm(x, steps).chunk(2, -1)  # (P, hidden) each
+        last = steps.lengths.cumsum(0) - 1  # packed row of each sample's last step
+        first = last - steps.lengths + 1
+        # The forward direction ends at the last step, the backward one at the first.
+        ends = torch.cat([ahead[last], behind[first]], -1)  # (B, 2·hidden)
+        return self.linear(dropout(ends, self.drop, self.training))
+
+
+class MMIM(Model):
+    """Multimodal InfoMax.
+
+    Parameters
+    ----------
+    shapes : Shapes
+        Padded length and width of every modality.
+    hyper : MMIMHyper
+    """
+
+    def __init__(self, shapes: Shapes, hyper: MMIMHyper) -> None:
+        super().__init__()
+        text, d, f = shapes["text"].width, hyper.out, hyper.fusion_width
+        self.drop = hyper.drop
+        self.sequence = nn.ModuleDict(
+            {
+                m: SequenceNetwork(shapes[m].width, hyper.hidden, d, hyper.drop)
+                for m in SEQUENCES
+            }
+        )
+        self.fuse = nn.Sequential(
+            nn.Linear(text + 2 * d, f), nn.Tanh(), nn.Linear(f, f), nn.Tanh()
+        )
+        self.predict = nn.Linear(f, 1)
+        self.contrast = nn.ModuleDict(
+            {m: Contrast(f, text if m == "text" else d) for m in MODALITIES}
+        )
+        self.bounds = nn.ModuleDict({m: Bound(text, d) for m in SEQUENCES})
+        weights = [p for name, p in self.named_parameters() if "weight" in name]
+        for stack in weights:
+            for matrix in stack.view(-1, *stack.shape[-2:]):
+                nn.init.xavier_normal_(matrix)
+        self.memory: deque[tuple[Tensor, Tensor]] = deque(maxlen=hyper.memory)
+        self.loss_weights = {
+            "task": 1.0,
+            "contrast": hyper.weight_contrast,
+            "likelihood": -hyper.weight_information,
+            "entropy": -hyper.weight_information,
+        }
+
+    def vectors(self, batch: Batch) -> dict[str, Tensor]:
+        """Return one vector per modality, (B, d_m)."""
+        x = {"text": masked_mean(batch.inputs["text"], batch.mask["text"])}
+        for m, network in self.sequence.items():
+            x[m] = network(batch.steps[m].pack(batch.inputs[m]), batch.steps[m])
+        return x
+
+    def fused(self, x: dict[str, Tensor]) -> Tensor:
+        """Fuse the modalities' vectors, (B, f)."""
+        together = torch.cat([x[m] for m in MODALITIES], -1)
+        return self.fuse(dropout(together, self.drop, self.training))
+
+    def forward(self, batch: Batch) -> Outputs:
+        """Predict scores."""
+        return Outputs(self.predict(self.fused(self.vectors(batch)))[:, 0])
+
+    def begin_training(self, labels: Tensor) -> None:
+        """Forget the vectors of an earlier run."""
+        self.memory.clear()
+
+    def likelihood(self, x: dict[str, Tensor]) -> Tensor:
+        """Sum over modalities of E[log q(y|x)], a scalar; x is the text."""
+        return torch.stack([q(x["text"], x[m]) for m, q in self.bounds.items()]).sum()
+
+    def entropy(self, x: dict[str, Tensor], labels: Tensor) -> Tensor:
+        """Sum over modalities of H(Y), a scalar; 0 until the memory is full.
+
+        Estimated on this batch and the remembered ones, which are constants.
+        """
+        y = torch.stack([x[m] for m in SEQUENCES])  # (2, B, d)
+        seen = [*self.memory, (y, labels)]
+        full = len(self.memory) == self.memory.maxlen
+        self.memory.append((y.detach(), labels))
+        if not full:
+            return y.new_zeros(())
+        ys, all_labels = zip(*seen, strict=True)
+        return signed_entropy(torch.cat(ys, 1), torch.cat(all_labels)).sum()
+
+    def objective(self, batch: Batch, epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return task + alpha · contrast - beta · (likelihood + entropy)."""
+        x = self.vectors(batch)
+        z = self.fused(x)
+        found = [self.contrast[m](z, x[m]) for m in MODALITIES]
+        terms = {
+            "task": self.task_loss(self.predict(z)[:, 0], batch.labels),
+            "contrast": torch.stack(found).sum(),
+            "likelihood": self.likelihood(x),
+            "entropy": self.entropy(x, batch.labels),
+        }
+        total = torch.stack([self.loss_weights[k] * v for k, v in terms.items()]).sum()
+        return total, terms
+
+    def fit_bound(self, batch: Batch, epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the negative likelihood of the present vectors: the first stage."""
+        with torch.no_grad():
+            x = self.vectors(batch)
+        likelihood = self.likelihood(x)
+        return -likelihood, {"likelihood": likelihood}
+
+    def parameter_groups(self, hyper: MMIMHyper) -> list[dict]:
+        """Return the group of the second stage: all but q(y|x)."""
+        fitted = {id(p) for p in self.bounds.parameters()}
+        rest = [p for p in self.parameters() if id(p) not in fitted]
+        return [{"params": rest, "lr": hyper.lr, "weight_decay": hyper.weight_decay}]
+
+    def stages(self, hyper: MMIMHyper) -> tuple[Stage, ...]:
+        """Fit q(y|x), then train everything else."""
+        bound = {
+            "params": list(self.bounds.parameters()),
+            "lr": hyper.lr_bound,
+            "weight_decay": hyper.weight_decay_bound,
+        }
+        return (
+            Stage("bound", self.fit_bound, [bound], hyper.bound_share),
+            *super().stages(hyper),
+        )
