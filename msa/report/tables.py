@@ -104,11 +104,13 @@ class Table:
 
     def html(self) -> str:
         """Return the table as HTML, with its caption and downloads."""
-        # Spreads and intervals stand below their value, so that wide tables fit a page.
-        cells = self.cells.map(html.escape).replace(r" (?=± |\[)", "<br>", regex=True)
+        cells = self.cells.map(html.escape)
         classes = self.marks
-        # Numbers do not break into lines; a table of prose does.
-        kind = "msa-numbers" if self.is_numeric else "msa-prose"
+        kind = "msa-prose"
+        if self.is_numeric:
+            # Spreads and intervals stand below their value: wide tables fit a page.
+            cells = cells.replace(r" (?=± |\[)", "<br>", regex=True)
+            kind = "msa-numbers"
         if self.commands:
             cells = cells.assign(Remake=[self._remake(i) for i in range(len(cells))])
             classes = classes.assign(Remake="")
@@ -441,15 +443,15 @@ def probe_table(probes: pd.DataFrame) -> Table:
             "Data set": [short_label(probes.loc[[i]]) for i in probes.index],
             "Features": probes["features"],
             "Width": probes["width"],
-            "Test MAE (label units)": probes["test_mae"],
-            "Test Corr": probes["test_corr"],
+            "Test MAE (label units)": [printed("MAE", x) for x in probes["test_mae"]],
+            "Test Corr": [printed("Corr", x) for x in probes["test_corr"]],
         }
     )
     caption = (
         "Linear probes on complete data. The constant is the median of the train "
         f"labels; its Corr is not defined ({MISSING})."
     )
-    return Table.plain(frame, "data-probes", caption)
+    return replace(Table.plain(frame, "data-probes", caption), data=probes)
 
 
 def metric_table(keys: Sequence[str], name: str = "metrics") -> Table:
