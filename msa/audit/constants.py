@@ -85,7 +85,8 @@ def majority_shares(labels: Labels) -> pd.DataFrame:
     """
     table = constant_scores(labels)
     shares = table[table["metric"].isin(_ACCURACIES)]
-    best = shares.groupby(["dataset", "metric", "variant"])["score"].idxmax()
+    groups = shares.groupby(["dataset", "metric", "variant"], sort=False)
+    best = groups["score"].idxmax()
     columns = ["dataset", "metric", "variant", "predictor", "score"]
     return shares.loc[best, columns].reset_index(drop=True)
 

@@ -444,7 +444,7 @@ def _group(look: Look, paper: str, quoted: bool) -> dict[str, object]:
 
 def _regions(axis: Axes, dataset: str, variant: str) -> None:
     lower, upper = f1_region(class_counts(papers.labels(), dataset, variant))
-    accuracy = np.linspace(0, 1, 401)
+    accuracy = np.linspace(0, 1, 201)
     ends = [
         np.interp(accuracy, edge[:, 0], edge[:, 1]) - accuracy
         for edge in (lower, upper)
