@@ -82,9 +82,7 @@ def test_features_are_cached_equal_and_zero_at_padding(tmp_path, monkeypatch):
 
 def test_features_do_not_depend_on_the_sentences_beside(tmp_path, monkeypatch):
     monkeypatch.setenv("MSA_CACHE", str(tmp_path))
-    ids, mask = tokenise(
-        ["a fine film", "it was a long, dull evening"], "minilm", 12
-    )
+    ids, mask = tokenise(["a fine film", "it was a long, dull evening"], "minilm", 12)
     together = frozen_features("minilm", ids, mask)
     alone = frozen_features("minilm", ids[:1], mask[:1])
     torch.testing.assert_close(together[:1], alone, atol=2e-3, rtol=1e-2)
