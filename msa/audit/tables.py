@@ -172,6 +172,7 @@ def quoted_in_both() -> pd.DataFrame:
         }
     )
     table = table.map("{:.1f}".format).reset_index()
+    table["variant"] = table["variant"].str.capitalize()
     return table.rename(columns={"model": "Row", "variant": "Variant"})
 
 
