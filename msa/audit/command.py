@@ -37,7 +37,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     ----------
     subparsers : object
         What ``ArgumentParser.add_subparsers`` returned. The parsed arguments carry the
-        function to call as ``run``: ``arguments.run(arguments)`` returns the exit code.
+        function to call as ``command``: ``arguments.command(arguments)`` returns the
+        exit code.
     """
     parser = subparsers.add_parser(
         "audit", help="check the papers' printed tables", description=_DESCRIPTION
@@ -59,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     _add_options(parser)
     arguments = parser.parse_args(argv)
-    return arguments.run(arguments)
+    return arguments.command(arguments)
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
@@ -92,7 +93,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="first count the labels of the real data sets anew (needs them)",
     )
-    parser.set_defaults(run=_run)
+    parser.set_defaults(command=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
