@@ -16,6 +16,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msa import audit
+
 if TYPE_CHECKING:
     from msa.data.load import Dataset
     from msa.study.grids import Study
@@ -103,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
   python -m msa list
   python -m msa train --dataset demo --model MFMB-Net --missing-rate 0.5
   python -m msa study run mosi-sweep --budget 1h30m --jobs 2
+  python -m msa audit
   python -m msa COMMAND --help explains a command""",
         formatter_class=_Help,
     )
@@ -111,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_study(commands)
     _add_data(commands)
+    audit.add_parser(commands)
     _add_notebook(commands)
     return parser
 
