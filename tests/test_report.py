@@ -34,16 +34,24 @@ from msa.train.config import RunConfig
 from msa.train.run import RunRecord
 
 
+def fields_of(config):
+    """The configuration as columns of a run's row."""
+    fields = config.model_dump()
+    return {
+        **fields,
+        "hyper": json.dumps(fields["hyper"]),
+        "setting": setting(fields),
+    }
+
+
 def run_row(model, rate, seed, mae, corr=np.nan, **fields):
     """One row as load_runs has it: a run on CMU-MOSI in the default setting."""
     config = RunConfig.resolve(
         dataset="mosi", model=model, missing_rate=rate, seed=seed
-    ).model_dump()
+    )
     return {
-        "run_id": f"{model}-{rate}-{seed}",
-        **config,
-        "hyper": json.dumps(config["hyper"]),
-        "setting": setting(config),
+        "run_id": config.run_id,
+        **fields_of(config),
         "test_MAE": mae,
         "test_Corr": corr,
         "epochs": 0 if model in ("constant", "text-linear") else 3,
@@ -203,10 +211,24 @@ def test_a_selection_takes_a_value_or_a_list(runs):
 
 
 def test_the_main_comparison_leaves_out_variants_and_tuned_runs(runs):
-    tuned = run_row("MFMB-Net", 0.5, 1111, 1.0, setting="00000000")
-    other = run_row("MFMB-Net", 0.5, 1111, 1.0, variant="w/o F-1")
-    more = pd.concat([runs, pd.DataFrame([tuned, other])], ignore_index=True)
-    assert list(main_runs(more)["run_id"]) == list(runs["run_id"])
+    fixed = {"dataset": "mosi", "model": "MFMB-Net", "missing_rate": 0.5}
+    others = [
+        RunConfig.resolve(**fixed, variant="w/o F-1"),
+        RunConfig.resolve(**fixed, hyper={"lr": 1.0}),
+        RunConfig.resolve(**fixed, max_epochs=5),
+        RunConfig.resolve(**fixed, mask_seed=3),
+    ]
+    rows = [{"run_id": config.run_id, **fields_of(config)} for config in others]
+    more = pd.concat([runs, pd.DataFrame(rows)], ignore_index=True)
+    assert list(main_runs(more, more)["run_id"]) == list(runs["run_id"])
+
+
+def test_summaries_follow_their_runs(summary, runs):
+    one = runs[(runs["model"] == "constant") & (runs["missing_rate"] == 0.0)]
+    left = main_runs(summary, one)
+    assert left[["model", "missing_rate"]].drop_duplicates().to_numpy().tolist() == [
+        ["constant", 0.0]
+    ]
 
 
 def test_a_fresh_run_has_the_form_of_a_published_one():
@@ -225,8 +247,8 @@ def test_a_fresh_run_has_the_form_of_a_published_one():
     )
     rows, curves = frames_of(record)
     assert rows.loc[0, "test_MAE"] == 1.0
-    assert list(main_runs(rows)["run_id"]) == [config.run_id]
-    assert tables.commands_of(rows.assign(max_epochs=100)) == [config.command()]
+    assert list(main_runs(rows, rows)["run_id"]) == [config.run_id]
+    assert tables.commands_of(rows) == [config.command()]
     assert curves.to_dict("records") == [
         {
             "epoch": 1,
@@ -441,7 +463,7 @@ def test_convergence_shows_every_term_of_the_chosen_runs(runs):
     curves = pd.DataFrame(
         [
             {"run_id": run, "epoch": e, "split": s, "term": t, "value": v / e}
-            for run in ("MFMB-Net-0.0-111", "MFMB-Net-0.0-1111", "elsewhere")
+            for run in (*runs["run_id"][:2], "elsewhere")
             for e in (1, 2)
             for s, v in (("train", 2.0), ("valid", 3.0))
             for t in ("task", "reconstruction_text", "total")

@@ -15,7 +15,7 @@ import pandas as pd
 from msa.data.registry import source, sources
 from msa.models.registry import model_entry
 from msa.report.style import system_order
-from msa.study.publish import load_curves, load_passport, setting
+from msa.study.publish import load_curves, load_passport, load_runs, setting
 from msa.train.config import RunConfig
 from msa.train.metrics import METRICS
 from msa.train.run import RunRecord
@@ -66,30 +66,40 @@ def select(frame: pd.DataFrame, **wanted: object) -> pd.DataFrame:
     return frame
 
 
-def main_runs(frame: pd.DataFrame) -> pd.DataFrame:
+def main_runs(frame: pd.DataFrame, runs: pd.DataFrame | None = None) -> pd.DataFrame:
     """Return the rows of the main comparison: every model as its paper has it.
 
     Parameters
     ----------
     frame : DataFrame
-        Published runs or summaries, with ``dataset, view, model, variant, setting``.
+        Published runs, summaries or aggregates.
+    runs : DataFrame, optional
+        The runs behind them; all published ones when left out.
 
     Returns
     -------
     DataFrame
-        The rows whose variant and hyper-parameters are today's defaults, under the
-        protocol's fixed masks. Tuned, shortened and outdated runs are left out.
+        The rows that come from runs which today's defaults would make again, under
+        the same identifier. Other variants, tuned, shortened and outdated runs are
+        left out.
     """
-    usual = []
-    for dataset, view, model in set(
-        frame[["dataset", "view", "model"]].itertuples(index=False, name=None)
-    ):
-        config = RunConfig.resolve(dataset=dataset, view=view, model=model)
-        usual.append(
-            (dataset, view, model, config.variant, setting(config.model_dump()))
-        )
-    keys = ["dataset", "view", "model", "variant", "setting"]
-    return frame.merge(pd.DataFrame(usual, columns=keys), on=keys)
+    runs = load_runs() if runs is None else runs
+    again = [
+        RunConfig.resolve(
+            dataset=row["dataset"],
+            view=row["view"],
+            model=row["model"],
+            encoder=row["encoder"],
+            encoder_mode=row["encoder_mode"],
+            missing_rate=float(row["missing_rate"]),
+            seed=int(row["seed"]),
+        ).run_id
+        for row in runs.to_dict("records")
+    ]
+    keys = ["dataset", "view", "encoder", "encoder_mode"]
+    keys += ["model", "variant", "setting", "missing_rate"]
+    keys = [key for key in keys if key in frame]  # aggregates have no rate
+    return frame.merge(runs.loc[runs["run_id"] == again, keys].drop_duplicates())
 
 
 def frames_of(record: RunRecord) -> tuple[pd.DataFrame, pd.DataFrame]:
