@@ -231,6 +231,7 @@ def _loss_panel(axis: Axes, own: pd.DataFrame, title: str) -> None:
     for epoch in own["best_epoch"].unique():
         axis.axvline(epoch, color="#444444", linestyle=":", linewidth=1)
     axis.set(xlabel="epoch", ylabel="loss")
+    axis.margins(y=0.15)
     axis.set_title(title, fontsize=10)
     axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axis.set_ylim(bottom=min(0.0, axis.get_ylim()[0]))
