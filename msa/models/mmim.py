@@ -226,7 +226,9 @@ class MMIM(Model):
     def entropy(self, x: dict[str, Tensor], labels: Tensor) -> Tensor:
         """Sum over modalities of H(Y), a scalar; 0 until the memory is full.
 
-        Estimated on this batch and the remembered ones, which are constants.
+        Estimated on this batch and the remembered ones. Those are constants, though in
+        truth they move with the present vectors, so the gradient is scaled up by the
+        number of batches.
         """
         y = torch.stack([x[m] for m in SEQUENCES])  # (2, B, d)
         seen = [*self.memory, (y, labels)]
@@ -235,7 +237,8 @@ class MMIM(Model):
         if not full:
             return y.new_zeros(())
         ys, all_labels = zip(*seen, strict=True)
-        return signed_entropy(torch.cat(ys, 1), torch.cat(all_labels)).sum()
+        entropy = signed_entropy(torch.cat(ys, 1), torch.cat(all_labels)).sum()
+        return entropy.detach() + len(seen) * (entropy - entropy.detach())
 
     def objective(self, batch: Batch, epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Return task + alpha · contrast - beta · (likelihood + entropy)."""

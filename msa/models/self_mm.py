@@ -30,7 +30,7 @@ class SelfMMHyper(Hyper):
     ``lr`` and ``weight_decay`` are those of everything but the two LSTM sub-networks.
     """
 
-    batch_size: int = 64
+    batch_size: int = 16
     lr: float = 1e-3
     lr_audio: float = 5e-3
     lr_vision: float = 5e-3
@@ -58,7 +58,7 @@ class SelfMMHyper(Hyper):
 
 
 MOSEI = {
-    "batch_size": 128,
+    "batch_size": 32,
     "lr_vision": 1e-4,
     "weight_decay": 1e-2,
     "weight_decay_audio": 0.0,
@@ -70,7 +70,7 @@ MOSEI = {
 """What differs on CMU-MOSEI (dossier, Self-MM)."""
 
 SIMS = {
-    "batch_size": 128,
+    "batch_size": 32,
     "weight_decay_audio": 1e-2,
     "weight_decay_vision": 1e-2,
     "hidden_vision": 64,
