@@ -222,7 +222,9 @@ def test_a_study_from_run_to_results(store, capsys, monkeypatch, tmp_path):
     assert (outcome["stored"], outcome["done"]) == (2, 0)
 
     assert main(["study", "status", "tiny"]) == 0
-    assert "constant     2       2        0       0        0" in capsys.readouterr().out
+    assert "constant     2       2          0        0       0        0" in (
+        capsys.readouterr().out
+    )
 
     assert main(["study", "publish", "tiny"]) == 0
     text = capsys.readouterr().out
@@ -230,6 +232,15 @@ def test_a_study_from_run_to_results(store, capsys, monkeypatch, tmp_path):
     assert "Changed: runs.csv" in text
     assert main(["study", "publish"]) == 0
     assert "Changed: nothing" in capsys.readouterr().out
+
+    # On another machine, with an empty store, what is published is done.
+    elsewhere = ["--store", str(tmp_path / "elsewhere"), "--json"]
+    assert main(["study", "status", "tiny", *elsewhere]) == 0
+    states = strict_json(capsys.readouterr().out)["runs"]
+    assert states == {config.run_id: "published" for config in configs}
+    assert main(["study", "run", "tiny", *elsewhere]) == 0
+    outcome = strict_json(capsys.readouterr().out)
+    assert (outcome["published"], outcome["total"]) == (2, 0)
 
 
 def test_failed_runs_are_shown_and_change_the_exit_code(store, capsys, monkeypatch):
