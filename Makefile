@@ -26,7 +26,7 @@ help:
 env: $(STAMP)
 
 $(STAMP):
-	@sh tools/setup.sh $(VENV) $(STAMP)
+	@sh .ci/setup.sh $(VENV) $(STAMP)
 
 # A clean tree each time: an incremental build can show numbers of older results.
 book: $(STAMP)
