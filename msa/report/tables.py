@@ -505,36 +505,45 @@ def coverage_table(runs: pd.DataFrame, name: str = "coverage") -> Table:
     return Table.plain(pd.DataFrame(rows), name, caption)
 
 
-def ledger_table(model: str) -> Table:
-    """Tabulate where a system departs from its paper, or had to choose.
+def ledger_table(*models: str) -> Table:
+    """Tabulate where systems depart from their papers, or had to choose.
 
     Parameters
     ----------
-    model : str
-        A model named in ``msa/models/ledger.toml``, or ``"both"`` for what concerns
-        both papers.
+    *models : str
+        Models named in ``msa/models/ledger.toml``, or ``"both"`` for what concerns
+        both papers. With several, a first column says which.
 
     Raises
     ------
     KeyError
-        If the ledger has no entry for it.
+        If the ledger has no entry for one of them.
     """
-    found = [entry for entry in read_ledger() if entry["model"] == model]
-    if not found:
-        raise KeyError(f"the deviation ledger has no entry for {model!r}")
+    for model in models:
+        if model not in ledger_models():
+            raise KeyError(f"the deviation ledger has no entry for {model!r}")
     heads = {
+        "model": "System",
         "item": "Item",
         "paper": "The paper says",
         "chosen": "We chose",
         "why": "Why",
         "source": "Source",
     }
+    found = [e for model in models for e in read_ledger() if e["model"] == model]
     frame = pd.DataFrame(found)[list(heads)].rename(columns=heads)
-    slug = re.sub(r"\W+", "-", model.lower()).strip("-")
-    whom = "both papers" if model == "both" else model
+    whom = ", ".join("both papers" if m == "both" else m for m in models)
+    if len(models) == 1:
+        frame = frame.drop(columns="System")
+    slug = re.sub(r"\W+", "-", "-".join(models).lower()).strip("-")
     entries = "1 entry" if len(frame) == 1 else f"{len(frame)} entries"
     caption = f"Deviation ledger, {whom}: {entries}."
     return Table.plain(frame, f"ledger-{slug}", caption)
+
+
+def ledger_models() -> list[str]:
+    """Return the models that the deviation ledger has entries for, in its order."""
+    return list(dict.fromkeys(entry["model"] for entry in read_ledger()))
 
 
 def read_ledger() -> list[dict[str, str]]:
