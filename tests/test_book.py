@@ -18,7 +18,6 @@ from msa.data.load import load
 from msa.data.paths import repo_root, results_dir
 from msa.report.figures import front_picture
 from msa.report.notebook import KERNEL, parameters_of, run_notebook
-from msa.report.tables import read_ledger
 
 ROOT = repo_root()
 BOOK = ROOT / "book"
