@@ -14,7 +14,7 @@ import pytest
 
 from msa.data.load import load
 from msa.study import publish as results
-from msa.study.publish import PublishError, publish
+from msa.study.publish import PublishError, publish, setting
 from msa.study.store import RunStore
 from msa.train.config import RunConfig
 from msa.train.metrics import RATES, score
@@ -302,3 +302,10 @@ def test_curve_files_are_plain_gzip(store, folder):
     assert gzip.decompress(file.read_bytes()).startswith(
         b"run_id,epoch,split,term,value"
     )
+
+
+def test_a_switch_that_is_off_makes_no_other_setting():
+    fields = {"hyper": {"lr": 1e-3}, "max_epochs": 9, "protocol": 1, "mask_seed": None}
+    grown = {**fields, "hyper": {"lr": 1e-3, "clip_norm": None, "switch": False}}
+    turned = {**fields, "hyper": {"lr": 1e-3, "switch": True}}
+    assert setting(grown) == setting(fields) != setting(turned)

@@ -45,6 +45,7 @@ from msa.study.stats import (
     together,
 )
 from msa.study.store import RunStore, write_atomically
+from msa.train.config import switched_on
 from msa.train.metrics import METRICS, RATES
 
 CONFIG_COLUMNS = (
@@ -290,12 +291,12 @@ def setting(config: Mapping[str, Any]) -> str:
     """Name what else decides a run, besides the columns of a table.
 
     Eight hexadecimal digits of the hyper-parameters, the bound on epochs, the protocol
-    number and whether masks are fixed or drawn anew. Runs are averaged only within a
-    setting.
+    number and whether masks are fixed or drawn anew; switches that are off are left
+    out, as in a run's identifier. Runs are averaged only within a setting.
     """
     redrawn = config["mask_seed"] is not None
-    parts = [config[key] for key in ("hyper", "max_epochs", "protocol")]
-    return _digest([*parts, redrawn])
+    parts = [config["max_epochs"], config["protocol"], redrawn]
+    return _digest([switched_on(config["hyper"]), *parts])
 
 
 # --- rows and files -------------------------------------------------------------------

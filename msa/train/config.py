@@ -143,8 +143,8 @@ class RunConfig(BaseModel):
         switch without renaming the runs made before it existed.
         """
         content = self.model_dump()
-        content["hyper"] = _switched_on(content["hyper"])
-        text = json.dumps(_switched_on(content), sort_keys=True)
+        content["hyper"] = switched_on(content["hyper"])
+        text = json.dumps(switched_on(content), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def command(self) -> str:
@@ -166,5 +166,6 @@ class RunConfig(BaseModel):
         return shlex.join(parts)
 
 
-def _switched_on(values: dict[str, Any]) -> dict[str, Any]:
+def switched_on(values: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what is None or False: a switch that is off changes nothing."""
     return {k: v for k, v in values.items() if v is not None and v is not False}
