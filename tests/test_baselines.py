@@ -7,11 +7,11 @@ from test_models import LENGTHS, SHAPES, build, make_batch, rows_of
 
 from msa.data.contract import MODALITIES
 from msa.models.base import Shape
+from msa.models.layers import LastState
 from msa.models.lmf import LowRankFusion
 from msa.models.misa import cmd, difference, spread
-from msa.models.mult import last_step
 from msa.models.registry import model_entry
-from msa.models.tfn import BatchNorm, PooledNetwork, TextNetwork, outer
+from msa.models.tfn import BatchNorm, PooledNetwork, outer
 
 POOLED = ("FC(T)", "FC(A)", "FC(V)", "Concat(V,A,T)")
 BASELINES = ("TFN", "LMF", "MulT", "MISA", *POOLED)
@@ -117,9 +117,9 @@ def test_audio_vector_comes_from_the_mean_over_real_steps():
     assert float(network(x, mask).detach()) == pytest.approx(2.0, abs=1e-4)
 
 
-def test_text_vector_is_the_lstm_state_after_the_last_real_token():
+def test_last_state_is_the_lstms_after_the_last_real_step():
     torch.manual_seed(0)
-    network = TextNetwork(3, 4, 2, 0.0)
+    network = LastState(3, 4, 2)
     x = torch.randn(2, 5, 3)
     mask = torch.arange(5) < torch.tensor([[2], [5]])
     got = network(x, mask)
@@ -181,10 +181,10 @@ def test_rank_weights_and_bias_are_trained_and_factors_have_their_own_rate():
 # --- MulT -----------------------------------------------------------------------------
 
 
-def test_last_step_is_each_samples_own():
+def test_first_and_last_step_are_each_samples_own():
     steps = make_batch([(3, 1, 1), (1, 1, 1), (2, 1, 1)]).steps["text"]
-    x = torch.arange(6.0)[:, None]
-    assert last_step(x, steps)[:, 0].tolist() == [2.0, 3.0, 5.0]
+    assert steps.first.tolist() == [0, 3, 4]
+    assert steps.last.tolist() == [2, 3, 5]
 
 
 def test_depths_widths_and_heads_of_mult():

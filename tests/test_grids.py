@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from msa.study.grids import SYSTEMS, UnknownStudy, study, study_names
+from msa.study.grids import (
+    BASELINES,
+    CANDIDATES,
+    POOLED,
+    SYSTEMS,
+    UnknownStudy,
+    study,
+    study_names,
+)
+from msa.train.config import RunConfig
 
 
 @pytest.mark.parametrize("name", study_names())
@@ -40,6 +49,41 @@ def test_every_prefix_of_whole_rates_compares_all_systems():
     assert first == [0.0, 0.5, 1.0]
 
 
+def test_tuning_offers_every_system_as_many_settings_baselines_first():
+    configs = study("mosi-tuning").configs
+    assert {len(candidates) for candidates in CANDIDATES.values()} == {4}
+    assert [c.model for c in configs[:24]] == 4 * list(BASELINES)
+    others = ["TFR-Net", "MIT-FRNet", "MFMB-Net"]
+    assert [c.model for c in configs[24:]] == 4 * others
+    assert {(c.dataset, c.missing_rate, c.seed, c.variant) for c in configs} == {
+        ("mosi", 0.0, 1111, "paper")
+    }
+    for model, candidates in CANDIDATES.items():
+        own = [c.hyper for c in configs if c.model == model]
+        # Whatever the defaults are, a candidate says all that tells it from the others.
+        assert len({frozenset(candidate) for candidate in candidates}) == 1
+        for hyper, candidate in zip(own, candidates, strict=True):
+            assert candidate.items() <= hyper.items()
+
+
+def test_the_baselines_are_complete_with_three_seeds_at_rate_0_first():
+    configs = study("mosi-baselines").configs
+    models = (*BASELINES, *POOLED)
+    assert [c.model for c in configs[:30]] == 3 * list(models)
+    first = {(c.missing_rate, c.seed) for c in configs[:30]}
+    assert first == {(0.0, 1111), (0.0, 111), (0.0, 11111)}
+    found = [(c.model, c.missing_rate, c.seed) for c in configs]
+    every_rate = {(m, i / 10, 1111) for m in models for i in range(11)}
+    corners = {(m, r, s) for m in models for r in (0.0, 0.5, 1.0) for s in (111, 11111)}
+    assert sorted(found) == sorted(every_rate | corners)
+    assert all(c == RunConfig.resolve(**_asked(c)) for c in configs)  # the defaults
+
+
+def _asked(config):
+    asked = ("dataset", "model", "view", "encoder", "missing_rate", "seed")
+    return {name: getattr(config, name) for name in asked}
+
+
 def test_an_unknown_study_is_refused_with_the_known_ones():
-    with pytest.raises(UnknownStudy, match=r"'mosi'; known: demo, mosi-sweep"):
+    with pytest.raises(UnknownStudy, match=r"'mosi'; known: demo, mosi-sweep, mosi"):
         study("mosi")

@@ -12,9 +12,10 @@ from torch import nn
 from msa.data.contract import MODALITIES
 from msa.models.base import Hyper, Model, Outputs, Shape, Stage
 from msa.models.finetune import FineTuned
-from msa.models.mmim import Contrast, SequenceNetwork, log_likelihood, signed_entropy
+from msa.models.information import Contrast, log_likelihood, signed_entropy
+from msa.models.label_memory import LabelMemory, generated_label, relative_distance
+from msa.models.mmim import SequenceNetwork
 from msa.models.registry import model_entry
-from msa.models.self_mm import LabelMemory, generated_label, relative_distance
 from msa.train.batches import DeviceSplit
 from msa.train.trainer import fit
 
@@ -393,6 +394,17 @@ def test_contrast_by_hand():
     # less 1 in the first row.)
     lost = contrast(torch.tensor([[1.0, 0.0], [1.0, 0.0]]), x).item()
     assert lost == pytest.approx(math.log(math.e + 1) - 0.5)
+
+
+@pytest.mark.parametrize("name", PROCEDURES)
+def test_the_text_vector_is_cls_or_the_mean_of_the_real_tokens(name):
+    batch, entry = make_batch(LENGTHS, rate=0.0), model_entry(name)
+    text, mask = batch.inputs["text"], batch.mask["text"]
+    mean = torch.stack([x[m].mean(0) for x, m in zip(text, mask, strict=True)])
+    for pooled, expected in ((False, text[:, 0]), (True, mean)):
+        hyper = entry.resolve("mosi", "paper", {"pooled_text": pooled})
+        got = entry.build(SHAPES, hyper).vectors(batch)["text"]
+        torch.testing.assert_close(got, expected)
 
 
 def test_the_sequence_vector_is_made_of_the_final_states():

@@ -71,6 +71,11 @@ def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
     return (x * weight).sum(1) / weight.sum(1).clamp(min=1)
 
 
+def sentence_vector(x: Tensor, mask: Tensor, pooled: bool) -> Tensor:
+    """One vector per text of a padded (B, T, d): token mean, or [CLS]; (B, d)."""
+    return masked_mean(x, mask) if pooled else x[:, 0]
+
+
 class _Scatter(torch.autograd.Function):
     """Rows to distinct places; the backward picks them up again."""
 
@@ -159,6 +164,16 @@ class Steps:
     def max(self, x: Tensor) -> Tensor:
         """Maximum over time: (P, d) to (B, d)."""
         return self.pad(x, -torch.inf).amax(1)
+
+    @cached_property
+    def last(self) -> Tensor:
+        """Packed row of each sample's last real step, shape (B,)."""
+        return self.lengths.cumsum(0) - 1
+
+    @cached_property
+    def first(self) -> Tensor:
+        """Packed row of each sample's first step, shape (B,)."""
+        return self.last - self.lengths + 1
 
     def behind_hub(self, tokens: int) -> Steps:
         """Return the steps of the sequence with a hub of tokens in front.
@@ -624,6 +639,45 @@ class BiRNN(nn.Module):
             states = _Gather.apply(states.flatten(0, 2), steps.scan_rows)
             x = torch.cat(states.chunk(2), -1)  # (P, 2h)
         return x
+
+
+def final_states(states: Tensor, steps: Steps) -> Tensor:
+    """Pick the final state of each direction of a :class:`BiRNN`: (P, 2h) to (B, 2h).
+
+    The forward direction ends at a sample's last step, the backward one at its first.
+    """
+    ahead, behind = states.chunk(2, -1)
+    ends = ahead.index_select(0, steps.last), behind.index_select(0, steps.first)
+    return torch.cat(ends, -1)
+
+
+class LastState(nn.Module):
+    """An LSTM's state after the last real step, dropped out and mapped linearly.
+
+    It reads forward only, so padding behind the last step never reaches that state.
+
+    Parameters
+    ----------
+    inputs, hidden, outputs : int
+        Input width, units of the LSTM, output width.
+    drop : float
+        Dropout on the state.
+    """
+
+    def __init__(
+        self, inputs: int, hidden: int, outputs: int, drop: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.drop = drop
+        self.lstm = nn.LSTM(inputs, hidden, batch_first=True)
+        self.linear = nn.Linear(hidden, outputs)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Map padded (B, T, inputs) to (B, outputs)."""
+        states, _ = self.lstm(x)  # (B, T, hidden)
+        last = (mask.sum(1) - 1)[:, None, None].expand(-1, 1, states.shape[-1])
+        state = states.gather(1, last)[:, 0]  # (B, hidden)
+        return self.linear(dropout(state, self.drop, self.training))
 
 
 class Conv(nn.Module):

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from msa.data.contract import MODALITIES
 from msa.models.base import Batch, Hyper, Model, Outputs, Shapes
-from msa.models.layers import BiRNN, Steps, dropout, masked_mean
+from msa.models.layers import BiRNN, Steps, dropout, final_states, masked_mean
 
 PAIRS = tuple(combinations(MODALITIES, 2))
 """The three modality pairs of the similarity and difference losses."""
@@ -129,15 +129,7 @@ class SequenceNetwork(nn.Module):
         """Map packed (P, d) to (B, 4d)."""
         low = self.first(x, steps)  # (P, 2d)
         high = self.second(self.norm(low), steps)
-        last = steps.lengths.cumsum(0) - 1  # packed row of each sample's last step
-        first = last - steps.lengths + 1
-        # The forward direction ends at the last step, the backward one at the first.
-        ends = [
-            half.index_select(0, rows)
-            for states in (low, high)
-            for half, rows in zip(states.chunk(2, -1), (last, first), strict=True)
-        ]
-        return torch.cat(ends, -1)
+        return torch.cat([final_states(x, steps) for x in (low, high)], -1)
 
 
 class MISA(Model):

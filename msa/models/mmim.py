@@ -10,22 +10,18 @@ are those of the field's common benchmark code (dossier, MMIM); decisions are in
 
 from __future__ import annotations
 
-import math
 from collections import deque
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from msa.data.contract import MODALITIES
 from msa.models.base import Batch, Hyper, Model, Outputs, Shapes, Stage
-from msa.models.layers import BiRNN, Steps, dropout, masked_mean
+from msa.models.information import Bound, Contrast, signed_entropy
+from msa.models.layers import BiRNN, Steps, dropout, final_states, sentence_vector
 
 SEQUENCES = ("audio", "vision")
 """Modalities that an LSTM condenses, and whose information with the text is raised."""
-
-VARIANCE_FLOOR = 1e-4
-"""Added to the variances of the entropy: a point mass has no finite one."""
 
 
 class MMIMHyper(Hyper):
@@ -33,7 +29,8 @@ class MMIMHyper(Hyper):
 
     ``lr_bound`` and ``weight_decay_bound`` are those of q(y|x), ``bound_share`` the
     share of the training rows that it is fitted to in each epoch, ``memory`` the number
-    of past batches whose vectors enter the entropy.
+    of past batches whose vectors enter the entropy; ``pooled_text`` reads the mean of
+    the tokens instead of [CLS].
     """
 
     batch_size: int = 32
@@ -56,88 +53,11 @@ class MMIMHyper(Hyper):
     weight_information: float = 0.1
     bound_share: float = 1.0
     memory: int = 1
+    pooled_text: bool = False
 
 
 MOSEI = {"bound_share": 0.5}
 """What differs on CMU-MOSEI (dossier, MMIM)."""
-
-
-def log_likelihood(y: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
-    """Log density of vectors under diagonal Gaussians, mean over the batch.
-
-    Parameters
-    ----------
-    y, mean, log_variance : Tensor, shape (B, d)
-
-    Returns
-    -------
-    scalar Tensor
-    """
-    squares = (y - mean) ** 2 * (-log_variance).exp()
-    return -(squares + log_variance + math.log(2 * math.pi)).sum(-1).mean() / 2
-
-
-def signed_entropy(y: Tensor, labels: Tensor) -> Tensor:
-    """Entropy of a Gaussian per sign of the label, averaged, up to a constant.
-
-    (log det S_pos + log det S_neg) / 4 with full covariances; a label of 0 belongs to
-    neither side. A side of fewer than two samples has no spread to measure: it counts 0
-    and has no gradient.
-
-    Parameters
-    ----------
-    y : Tensor, shape (..., n, d)
-    labels : Tensor, shape (n,)
-
-    Returns
-    -------
-    Tensor, shape (...)
-    """
-    sides = torch.stack([labels > 0, labels < 0]).to(y.dtype)  # (2, n)
-    count = sides.sum(1)
-    share = sides / count.clamp(min=1)[:, None]
-    off = y[..., None, :, :] - (share @ y)[..., None, :]  # (..., 2, n, d)
-    covariance = (share[..., None] * off).transpose(-1, -2) @ off
-    floor = VARIANCE_FLOOR * torch.eye(y.shape[-1], device=y.device)
-    # No error check: the floor keeps it positive definite, and asking would wait for
-    # the device.
-    factor, _ = torch.linalg.cholesky_ex(covariance + floor)
-    log_det = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)  # (..., 2)
-    return (log_det * (count > 1)).sum(-1) / 4
-
-
-class Bound(nn.Module):
-    """q(y|x), a Gaussian whose mean and log-variance two small networks give."""
-
-    def __init__(self, inputs: int, width: int) -> None:
-        super().__init__()
-        self.mean, self.log_variance = (
-            nn.Sequential(nn.Linear(inputs, width), nn.ReLU(), nn.Linear(width, width))
-            for _ in range(2)
-        )
-
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Log-likelihood of y (B, width) given x (B, inputs), a scalar."""
-        return log_likelihood(y, self.mean(x), self.log_variance(x))
-
-
-class Contrast(nn.Module):
-    """Contrastive predictive coding of a modality's vector from the fused one."""
-
-    def __init__(self, fused: int, width: int) -> None:
-        super().__init__()
-        self.predict = nn.Linear(fused, width)
-
-    def forward(self, z: Tensor, x: Tensor) -> Tensor:
-        """Cross-entropy of finding each sample's own vector in the batch, a scalar.
-
-        Parameters
-        ----------
-        z : Tensor, shape (B, fused)
-        x : Tensor, shape (B, width)
-        """
-        scores = F.normalize(self.predict(z)) @ F.normalize(x).T  # (B, B), cosines
-        return F.cross_entropy(scores, torch.arange(len(x), device=x.device))
 
 
 class SequenceNetwork(nn.Module):
@@ -151,11 +71,7 @@ class SequenceNetwork(nn.Module):
 
     def forward(self, x: Tensor, steps: Steps) -> Tensor:
         """Map packed (P, inputs) to (B, outputs)."""
-        ahead, behind = self.lstm(x, steps).chunk(2, -1)  # (P, hidden) each
-        last = steps.lengths.cumsum(0) - 1  # packed row of each sample's last step
-        first = last - steps.lengths + 1
-        # The forward direction ends at the last step, the backward one at the first.
-        ends = torch.cat([ahead[last], behind[first]], -1)  # (B, 2·hidden)
+        ends = final_states(self.lstm(x, steps), steps)  # (B, 2·hidden)
         return self.linear(dropout(ends, self.drop, self.training))
 
 
@@ -172,7 +88,7 @@ class MMIM(Model):
     def __init__(self, shapes: Shapes, hyper: MMIMHyper) -> None:
         super().__init__()
         text, d, f = shapes["text"].width, hyper.out, hyper.fusion_width
-        self.drop = hyper.drop
+        self.drop, self.pooled_text = hyper.drop, hyper.pooled_text
         self.sequence = nn.ModuleDict(
             {
                 m: SequenceNetwork(shapes[m].width, hyper.hidden, d, hyper.drop)
@@ -201,7 +117,8 @@ class MMIM(Model):
 
     def vectors(self, batch: Batch) -> dict[str, Tensor]:
         """Return one vector per modality, (B, d_m)."""
-        x = {"text": masked_mean(batch.inputs["text"], batch.mask["text"])}
+        text, mask = batch.inputs["text"], batch.mask["text"]
+        x = {"text": sentence_vector(text, mask, self.pooled_text)}
         for m, network in self.sequence.items():
             x[m] = network(batch.steps[m].pack(batch.inputs[m]), batch.steps[m])
         return x

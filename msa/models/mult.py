@@ -73,11 +73,6 @@ SIMS = {
 """What differs on CH-SIMS (dossier, MulT)."""
 
 
-def last_step(x: Tensor, steps: Steps) -> Tensor:
-    """Pick each sample's last real step: packed (P, d) to (B, d)."""
-    return x.index_select(0, steps.lengths.cumsum(0) - 1)
-
-
 class MulT(Model):
     """Multimodal Transformer.
 
@@ -144,7 +139,7 @@ class MulT(Model):
             crossed = self.cross[m](seen[m], steps[m], sources)  # crossmodal, (2, P, d)
             both = torch.cat(list(crossed), -1)  # (P, 2d)
             recalled = self.recall[m](self.embedded(both, steps[m]), steps[m])[0]
-            ends.append(last_step(recalled, steps[m]))  # (B, 2d)
+            ends.append(recalled.index_select(0, steps[m].last))  # (B, 2d)
         z = torch.cat(ends, -1)  # (B, 6d)
         hidden = dropout(self.residual[0](z).relu(), self.output_dropout, self.training)
         return Outputs(self.predict(z + self.residual[1](hidden))[:, 0])

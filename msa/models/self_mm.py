@@ -15,19 +15,15 @@ from torch import Tensor, nn
 
 from msa.data.contract import MODALITIES
 from msa.models.base import Batch, Hyper, Model, Outputs, Shapes
-from msa.models.layers import dropout, masked_mean
-
-BRANCHES = ("fusion", *MODALITIES)
-"""The multimodal task and the three unimodal ones."""
-
-TINY = 1e-8
-"""Added to divisors that can be 0."""
+from msa.models.label_memory import BRANCHES, LabelMemory
+from msa.models.layers import LastState, dropout, sentence_vector
 
 
 class SelfMMHyper(Hyper):
     """Self-MM's hyper-parameters; defaults for MOSI.
 
-    ``lr`` and ``weight_decay`` are those of everything but the two LSTM sub-networks.
+    ``lr`` and ``weight_decay`` are those of everything but the two LSTM sub-networks;
+    ``pooled_text`` reads the mean of the tokens instead of [CLS].
     """
 
     batch_size: int = 16
@@ -55,6 +51,7 @@ class SelfMMHyper(Hyper):
     dropout_audio: float = 0.1
     dropout_vision: float = 0.0
     label_bound: float = 3.0
+    pooled_text: bool = False
 
 
 MOSEI = {
@@ -78,103 +75,6 @@ SIMS = {
     "label_bound": 1.0,
 }
 """What differs on CH-SIMS (dossier, Self-MM); its labels lie between -1 and 1."""
-
-
-def relative_distance(features: Tensor, bank: Tensor, labels: Tensor) -> Tensor:
-    """How much nearer a feature stands to the positive centre than to the negative.
-
-    A centre is the mean of the remembered features whose label has its sign; a label
-    of 0 belongs to neither. With distances d_p and d_n the value is
-    (d_n - d_p) / d_p: 0 midway, growing towards the positive centre.
-
-    Parameters
-    ----------
-    features : Tensor, shape (B, d)
-    bank, labels : Tensor, shapes (N, d) and (N,)
-        Features and labels of all training samples.
-
-    Returns
-    -------
-    Tensor, shape (B,)
-    """
-    sides = torch.stack([labels > 0, labels < 0]).to(bank.dtype)  # (2, N)
-    centres = sides @ bank / sides.sum(1, keepdim=True).clamp(min=1)  # (2, d)
-    positive, negative = (features[:, None] - centres).norm(dim=-1).unbind(1)
-    return (negative - positive) / (positive + TINY)
-
-
-def generated_label(own: Tensor, fused: Tensor, label: Tensor, bound: float) -> Tensor:
-    """Move a multimodal label by what sets a modality apart from the fusion.
-
-    The mean of a ratio, (own / fused) · label, and a difference, label + own - fused.
-
-    Parameters
-    ----------
-    own, fused : Tensor, shape (B,)
-        :func:`relative_distance` of the modality and of the fusion.
-    label : Tensor, shape (B,)
-        Multimodal labels.
-    bound : float
-        Largest absolute label.
-    """
-    ratio = own / (fused + TINY) * label
-    return ((ratio + label + own - fused) / 2).clamp(-bound, bound)
-
-
-class LabelMemory:
-    """Features and labels of every training sample, per branch.
-
-    Parameters
-    ----------
-    labels : Tensor, shape (N,)
-        Multimodal labels: where all unimodal ones begin.
-    widths : dict of str to int
-        Feature width of each branch.
-    bound : float
-        Largest absolute label.
-    """
-
-    def __init__(self, labels: Tensor, widths: dict[str, int], bound: float) -> None:
-        self.bound = bound
-        self.labels = {b: labels.clone() for b in BRANCHES}
-        self.features = {b: labels.new_zeros(len(labels), widths[b]) for b in BRANCHES}
-
-    def update(self, index: Tensor, features: dict[str, Tensor], epoch: int) -> None:
-        """Relabel a batch from the centres so far, then remember its features.
-
-        Labels move from epoch 2 on, when every sample has been seen. Momentum: in
-        epoch n the label keeps (n - 1) / (n + 1) of itself.
-        """
-        if epoch > 1:
-            shift = {
-                b: relative_distance(features[b], self.features[b], self.labels[b])
-                for b in BRANCHES
-            }
-            truth = self.labels["fusion"][index]
-            for m in MODALITIES:
-                new = generated_label(shift[m], shift["fusion"], truth, self.bound)
-                labels = self.labels[m]
-                labels[index] = torch.lerp(labels[index], new, 2 / (epoch + 1))
-        for b in BRANCHES:
-            self.features[b][index] = features[b]
-
-
-class SequenceNetwork(nn.Module):
-    """An LSTM's state after the last real step, mapped linearly.
-
-    It reads forward only, so padding behind the last step never reaches that state.
-    """
-
-    def __init__(self, inputs: int, hidden: int, outputs: int) -> None:
-        super().__init__()
-        self.lstm = nn.LSTM(inputs, hidden, batch_first=True)
-        self.linear = nn.Linear(hidden, outputs)
-
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Map (B, T, inputs) to (B, outputs)."""
-        states, _ = self.lstm(x)  # (B, T, hidden)
-        last = (mask.sum(1) - 1)[:, None, None].expand(-1, 1, states.shape[-1])
-        return self.linear(states.gather(1, last)[:, 0])
 
 
 class Branch(nn.Module):
@@ -206,10 +106,10 @@ class SelfMM(Model):
 
     def __init__(self, shapes: Shapes, hyper: SelfMMHyper) -> None:
         super().__init__()
-        self.label_bound = hyper.label_bound
+        self.label_bound, self.pooled_text = hyper.label_bound, hyper.pooled_text
         self.sequence = nn.ModuleDict(
             {
-                m: SequenceNetwork(
+                m: LastState(
                     shapes[m].width,
                     getattr(hyper, f"hidden_{m}"),
                     getattr(hyper, f"out_{m}"),
@@ -235,7 +135,8 @@ class SelfMM(Model):
 
     def vectors(self, batch: Batch) -> dict[str, Tensor]:
         """Return what each branch reads, (B, d_b): a vector per modality, and all."""
-        x = {"text": masked_mean(batch.inputs["text"], batch.mask["text"])}
+        text, mask = batch.inputs["text"], batch.mask["text"]
+        x = {"text": sentence_vector(text, mask, self.pooled_text)}
         for m, network in self.sequence.items():
             x[m] = network(batch.inputs[m], batch.mask[m])
         return {**x, "fusion": torch.cat([x[m] for m in MODALITIES], -1)}

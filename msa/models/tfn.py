@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from msa.models.base import Batch, Hyper, Model, Outputs, Shapes
-from msa.models.layers import dropout, masked_mean
+from msa.models.layers import LastState, dropout, masked_mean
 
 
 class SubnetworksHyper(Hyper):
@@ -106,28 +106,10 @@ class PooledNetwork(nn.Module):
         return self.layers(dropout(pooled, self.drop, self.training))
 
 
-class TextNetwork(nn.Module):
-    """Sub-network of the text: an LSTM's state after the last real token, then linear.
-
-    The LSTM reads forward only, so padding behind the last token never reaches it.
-    """
-
-    def __init__(self, inputs: int, hidden: int, outputs: int, drop: float) -> None:
-        super().__init__()
-        self.drop = drop
-        self.lstm = nn.LSTM(inputs, hidden, batch_first=True)
-        self.linear = nn.Linear(hidden, outputs)
-
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Map (B, T, inputs) to (B, outputs)."""
-        states, _ = self.lstm(x)  # (B, T, hidden)
-        last = (mask.sum(1) - 1)[:, None, None].expand(-1, 1, states.shape[-1])
-        state = states.gather(1, last)[:, 0]  # (B, hidden)
-        return self.linear(dropout(state, self.drop, self.training))
-
-
 class Subnetworks(nn.Module):
     """The modality embedding sub-networks of TFN, which LMF keeps.
+
+    The text vector is an LSTM's state after the last real token, mapped linearly.
 
     Parameters
     ----------
@@ -141,7 +123,7 @@ class Subnetworks(nn.Module):
         self, shapes: Shapes, hyper: SubnetworksHyper, text_width: int
     ) -> None:
         super().__init__()
-        self.text = TextNetwork(
+        self.text = LastState(
             shapes["text"].width, hyper.hidden_text, text_width, hyper.dropout_text
         )
         self.audio = PooledNetwork(

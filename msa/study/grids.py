@@ -21,8 +21,41 @@ RATES_BY_VALUE = (0.0, 0.5, 1.0, 0.3, 0.7, 0.1, 0.9, 0.2, 0.8, 0.4, 0.6)
 CORNERS = (0.0, 0.5, 1.0)
 """Rates that get all seeds first."""
 
+BASELINES = ("TFN", "LMF", "MulT", "MISA", "Self-MM", "MMIM")
+"""The published systems that both papers compare with, TFR-Net aside."""
+
+POOLED = ("FC(T)", "FC(A)", "FC(V)", "Concat(V,A,T)")
+"""MFMB-Net's Table 2."""
+
 SYSTEMS = ("constant", "text-linear", "MFMB-Net", "MIT-FRNet", "TFR-Net")
 """Both papers, their common ancestor, and the references that every table carries."""
+
+
+def _square(**values: tuple[object, object]) -> tuple[dict[str, object], ...]:
+    """Combine two hyper-parameters of two values each; the published pair is first."""
+    (first, one), (second, other) = values.items()
+    return tuple({first: a, second: b} for a in one for b in other)
+
+
+_ATTENTION = _square(lr=(2e-3, 1e-3), batch_size=(24, 48))
+
+CANDIDATES: dict[str, tuple[dict[str, object], ...]] = {
+    "TFN": _square(lr=(1e-3, 5e-4), batch_size=(32, 64)),
+    "LMF": tuple(
+        {"factor_lr": values["lr"], **values}
+        for values in _square(lr=(1e-3, 2e-3), batch_size=(64, 32))
+    ),
+    "MulT": _square(lr=(2e-3, 1e-3), batch_size=(128, 64)),
+    "MISA": _square(lr=(1e-4, 5e-4), batch_size=(32, 64)),
+    "Self-MM": _square(pooled_text=(False, True), batch_size=(16, 64)),
+    "MMIM": _square(pooled_text=(False, True), lr=(1e-3, 5e-4)),
+    "TFR-Net": _ATTENTION,
+    "MIT-FRNet": _ATTENTION,
+    "MFMB-Net": _ATTENTION,
+}
+"""What ``mosi-tuning`` chooses among: four settings for every system, the published one
+first. Self-MM's batch of 64 is the public code's: it steps on four batches' gradients.
+Every value is given, so a changed default changes no candidate."""
 
 
 class UnknownStudy(ValueError):
@@ -77,6 +110,15 @@ def cells(
     ]
 
 
+def _tuning_cells(models: Sequence[str], **fields: object) -> list[RunConfig]:
+    """Return every candidate at rate 0.0: all models' first, then their second, ..."""
+    return [
+        RunConfig.resolve(model=model, hyper=candidate, **fields)
+        for candidates in zip(*(CANDIDATES[model] for model in models), strict=True)
+        for model, candidate in zip(models, candidates, strict=True)
+    ]
+
+
 def _demo() -> Study:
     return Study(
         name="demo",
@@ -93,7 +135,6 @@ def _demo() -> Study:
 
 
 def _mosi_sweep() -> Study:
-    data = {"dataset": "mosi", "view": "clip-context", "encoder": "minilm"}
     return Study(
         name="mosi-sweep",
         title="CMU-MOSI under missing data: both papers at every missing rate",
@@ -103,11 +144,49 @@ def _mosi_sweep() -> Study:
             "one seed at every rate first, then three seeds at 0.0, 0.5 and 1.0."
         ),
         configs=(
-            *cells(SYSTEMS, RATES_BY_VALUE, SEEDS[:1], **data),
-            *cells(SYSTEMS, CORNERS, SEEDS[1:], **data),
+            *cells(SYSTEMS, RATES_BY_VALUE, SEEDS[:1], **_MOSI),
+            *cells(SYSTEMS, CORNERS, SEEDS[1:], **_MOSI),
         ),
     )
 
+
+def _mosi_tuning() -> Study:
+    attention = [model for model in CANDIDATES if model not in BASELINES]
+    return Study(
+        name="mosi-tuning",
+        title="CMU-MOSI: four settings of every system, to choose on validation",
+        description=(
+            "Four settings of each baseline, then of TFR-Net and the two paper models, "
+            "on CMU-MOSI (clip-context features, frozen MiniLM text), nothing missing, "
+            "one seed. The setting with the lowest validation MAE becomes a baseline's "
+            "default on CMU-MOSI; test scores play no part."
+        ),
+        configs=(
+            *_tuning_cells(BASELINES, **_MOSI),
+            *_tuning_cells(attention, **_MOSI),
+        ),
+    )
+
+
+def _mosi_baselines() -> Study:
+    models = (*BASELINES, *POOLED)
+    return Study(
+        name="mosi-baselines",
+        title="CMU-MOSI under missing data: six baselines and MFMB-Net's Table 2",
+        description=(
+            "The baselines and the unimodal and concatenation models on CMU-MOSI "
+            "(clip-context features, frozen MiniLM text): three seeds at rate 0.0 "
+            "first, then one seed at every rate, then three seeds at 0.5 and 1.0."
+        ),
+        configs=(
+            *cells(models, CORNERS[:1], SEEDS, **_MOSI),
+            *cells(models, RATES_BY_VALUE[1:], SEEDS[:1], **_MOSI),
+            *cells(models, CORNERS[1:], SEEDS[1:], **_MOSI),
+        ),
+    )
+
+
+_MOSI = {"dataset": "mosi", "view": "clip-context", "encoder": "minilm"}
 
 DEMO_EPOCHS = 5
 """Epochs of the demo study: enough to see the loss fall."""
@@ -115,6 +194,8 @@ DEMO_EPOCHS = 5
 _STUDIES: dict[str, Callable[[], Study]] = {
     "demo": _demo,
     "mosi-sweep": _mosi_sweep,
+    "mosi-tuning": _mosi_tuning,
+    "mosi-baselines": _mosi_baselines,
 }
 
 
