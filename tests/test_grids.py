@@ -84,6 +84,52 @@ def _asked(config):
     return {name: getattr(config, name) for name in asked}
 
 
+@pytest.mark.parametrize("name", ["matrix-mosi", "matrix-sims"])
+def test_the_small_matrices_finish_one_seed_before_the_next(name):
+    configs = study(name).configs
+    # Nine systems, four of Table 2, two references; eleven rates; five seeds.
+    assert len(configs) == 15 * 11 * 5
+    seeds = [c.seed for c in configs[:: 15 * 11]]
+    assert seeds == [1111, 111, 11111, 1112, 1113]
+    for start in range(0, len(configs), 15):
+        block = configs[start : start + 15]
+        assert len({c.model for c in block}) == 15
+        assert len({(c.missing_rate, c.seed) for c in block}) == 1
+
+
+def test_mosei_starts_with_five_rates_of_one_seed():
+    configs = study("matrix-mosei").configs
+    assert len(configs) == 15 * 11 * 3
+    first = {(c.missing_rate, c.seed) for c in configs[: 15 * 5]}
+    assert first == {(r, 1111) for r in (0.0, 0.3, 0.5, 0.7, 1.0)}
+    assert {c.seed for c in configs[: 15 * 11]} == {1111}
+
+
+def test_the_whole_matrix_holds_the_three_and_starts_with_one_seed_of_each():
+    ids = [c.run_id for c in study("matrix").configs]
+    parts = [study(f"matrix-{d}").configs for d in ("mosi", "sims", "mosei")]
+    assert sorted(ids) == sorted(c.run_id for part in parts for c in part)
+    first = study("matrix").configs[: 15 * (11 + 11 + 5)]
+    assert {c.seed for c in first} == {1111}
+    assert [c.dataset for c in first[:: 15 * 11]] == ["mosi", "sims", "mosei"]
+
+
+def test_frame_level_studies_differ_in_the_view_alone():
+    for name in ("matrix-mosi", "matrix-sims", "matrix-mosei", "ablations"):
+        ours, theirs = study(name).configs, study(f"{name}-unaligned").configs
+        assert [c.model_copy(update={"view": "unaligned"}) for c in ours] == list(
+            theirs
+        )
+
+
+def test_ablations_stand_beside_the_full_model_of_the_matrix():
+    configs = study("ablations").configs
+    assert len(configs) == 7 * 11 * 3
+    full = {c.run_id for c in configs if c.variant == "paper"}
+    assert full <= {c.run_id for c in study("matrix-mosi").configs}
+    assert len({(c.missing_rate, c.seed) for c in configs[:7]}) == 1
+
+
 def test_an_unknown_study_is_refused_with_the_known_ones():
     with pytest.raises(UnknownStudy, match=r"'mosi'; known: demo, mosi-sweep, mosi"):
         study("mosi")

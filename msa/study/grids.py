@@ -15,11 +15,17 @@ from msa.train.config import RunConfig
 SEEDS = (1111, 111, 11111)
 """Run seeds of the protocol, the first one first everywhere."""
 
+FIVE_SEEDS = (*SEEDS, 1112, 1113)
+"""Where five seeds are wanted, after the three are complete."""
+
 RATES_BY_VALUE = (0.0, 0.5, 1.0, 0.3, 0.7, 0.1, 0.9, 0.2, 0.8, 0.4, 0.6)
 """Missing rates: both ends and the middle first, then what halves the gaps."""
 
 CORNERS = (0.0, 0.5, 1.0)
 """Rates that get all seeds first."""
+
+FIVE_RATES = (0.0, 0.5, 1.0, 0.3, 0.7)
+"""What MOSEI gets first: its runs cost ten times those of the smaller sets."""
 
 BASELINES = ("TFN", "LMF", "MulT", "MISA", "Self-MM", "MMIM")
 """The published systems that both papers compare with, TFR-Net aside."""
@@ -29,6 +35,15 @@ POOLED = ("FC(T)", "FC(A)", "FC(V)", "Concat(V,A,T)")
 
 SYSTEMS = ("constant", "text-linear", "MFMB-Net", "MIT-FRNet", "TFR-Net")
 """Both papers, their common ancestor, and the references that every table carries."""
+
+MATRIX = (*SYSTEMS, *BASELINES, *POOLED)
+"""Every system of the study: each block of the matrix has them all."""
+
+ABLATED = {
+    "MFMB-Net": ("paper", "w/o F-1", "w/o F-2", "w/o Recon"),
+    "MIT-FRNet": ("paper", "w/o MMR", "w/o MITR"),
+}
+"""Variants of the ablation tables, the full models first."""
 
 
 def _square(**values: tuple[object, object]) -> tuple[dict[str, object], ...]:
@@ -187,6 +202,117 @@ def _mosi_baselines() -> Study:
 
 
 _MOSI = {"dataset": "mosi", "view": "clip-context", "encoder": "minilm"}
+_SIMS = {"dataset": "sims", "view": "clip-context", "encoder": "e5-small-zh"}
+_MOSEI = {"dataset": "mosei", "view": "clip-context", "encoder": "minilm"}
+
+_SMALL = "three seeds at every rate, one seed complete before the next, then five"
+_LARGE = (
+    "one seed at 0.0, 0.3, 0.5, 0.7 and 1.0, then at every rate, then two more seeds "
+    "in the same order"
+)
+
+
+def _small_matrix(data: dict[str, str]) -> list[RunConfig]:
+    return cells(MATRIX, RATES_BY_VALUE, FIVE_SEEDS, **data)
+
+
+def _large_matrix(data: dict[str, str]) -> list[RunConfig]:
+    others = tuple(rate for rate in RATES_BY_VALUE if rate not in FIVE_RATES)
+    steps = ((FIVE_RATES, SEEDS[:1]), (others, SEEDS[:1]))
+    steps += ((FIVE_RATES, SEEDS[1:]), (others, SEEDS[1:]))
+    return [c for rates, seeds in steps for c in cells(MATRIX, rates, seeds, **data)]
+
+
+def _matrix_of(title: str, data: dict[str, str], view: str) -> Study:
+    """Return the matrix of one data set; frame-level views go under their own name."""
+    data = {**data, "view": view}
+    is_large = data["dataset"] == "mosei"
+    suffix = "" if view == "clip-context" else f"-{view}"
+    return Study(
+        name=f"matrix-{data['dataset']}{suffix}",
+        title=f"{title}: every system at every missing rate",
+        description=(
+            f"Nine systems, the unimodal and concatenation models and the references "
+            f"on {title} ({view} features, frozen {data['encoder']} text), missing "
+            f"rates 0.0 to 1.0: {_LARGE if is_large else _SMALL}."
+        ),
+        configs=tuple((_large_matrix if is_large else _small_matrix)(data)),
+    )
+
+
+def _matrix() -> Study:
+    mosi, sims = _small_matrix(_MOSI), _small_matrix(_SIMS)
+    mosei = _large_matrix(_MOSEI)
+    seed = len(MATRIX) * len(RATES_BY_VALUE)  # runs of one seed at every rate
+    first = len(MATRIX) * len(FIVE_RATES)
+    return Study(
+        name="matrix",
+        title="Every system on CMU-MOSI, CH-SIMS and CMU-MOSEI",
+        description=(
+            "The matrices of the three data sets in one order: one seed on the small "
+            "sets and at five rates on CMU-MOSEI, three seeds on the small sets, the "
+            "rest of CMU-MOSEI, five seeds on the small sets."
+        ),
+        configs=(
+            *mosi[:seed],
+            *sims[:seed],
+            *mosei[:first],
+            *mosi[seed : 3 * seed],
+            *sims[seed : 3 * seed],
+            *mosei[first:],
+            *mosi[3 * seed :],
+            *sims[3 * seed :],
+        ),
+    )
+
+
+def _ablations(view: str) -> Study:
+    systems = [(model, v) for model, own in ABLATED.items() for v in own]
+    suffix = "" if view == "clip-context" else f"-{view}"
+    return Study(
+        name=f"ablations{suffix}",
+        title="CMU-MOSI: both papers' models without each of their parts",
+        description=(
+            "MFMB-Net without macro fusion, micro fusion and reconstruction, and "
+            "MIT-FRNet without reconstruction and similarity, beside the full models, "
+            f"on CMU-MOSI ({view} features, frozen MiniLM text): three seeds at every "
+            "rate, one seed complete before the next."
+        ),
+        configs=tuple(
+            RunConfig.resolve(
+                model=model,
+                variant=variant,
+                missing_rate=rate,
+                seed=seed,
+                **{**_MOSI, "view": view},
+            )
+            for seed in SEEDS
+            for rate in RATES_BY_VALUE
+            for model, variant in systems
+        ),
+    )
+
+
+def _finetuned() -> Study:
+    without = ("constant", "text-linear", "FC(A)", "FC(V)")
+    models = tuple(model for model in MATRIX if model not in without)
+    rates = (*CORNERS, 0.3, 0.7)
+    return Study(
+        name="finetuned",
+        title="CMU-MOSI and CH-SIMS with a fine-tuned text encoder",
+        description=(
+            "Every trained system that reads text, its encoder trained with it, at "
+            "five missing rates: three seeds on both data sets, one complete before "
+            "the next. Meant for a GPU."
+        ),
+        configs=tuple(
+            config
+            for seed in SEEDS
+            for data in (_MOSI, _SIMS)
+            for config in cells(models, rates, (seed,), encoder_mode="finetune", **data)
+        ),
+    )
+
 
 DEMO_EPOCHS = 5
 """Epochs of the demo study: enough to see the loss fall."""
@@ -196,6 +322,16 @@ _STUDIES: dict[str, Callable[[], Study]] = {
     "mosi-sweep": _mosi_sweep,
     "mosi-tuning": _mosi_tuning,
     "mosi-baselines": _mosi_baselines,
+    "matrix": _matrix,
+    "matrix-mosi": lambda: _matrix_of("CMU-MOSI", _MOSI, "clip-context"),
+    "matrix-sims": lambda: _matrix_of("CH-SIMS", _SIMS, "clip-context"),
+    "matrix-mosei": lambda: _matrix_of("CMU-MOSEI", _MOSEI, "clip-context"),
+    "ablations": lambda: _ablations("clip-context"),
+    "finetuned": _finetuned,
+    "matrix-mosi-unaligned": lambda: _matrix_of("CMU-MOSI", _MOSI, "unaligned"),
+    "matrix-sims-unaligned": lambda: _matrix_of("CH-SIMS", _SIMS, "unaligned"),
+    "matrix-mosei-unaligned": lambda: _matrix_of("CMU-MOSEI", _MOSEI, "unaligned"),
+    "ablations-unaligned": lambda: _ablations("unaligned"),
 }
 
 
