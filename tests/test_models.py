@@ -81,6 +81,11 @@ def build(name, variant, dataset="mosi", shapes=SHAPES):
     return entry.build(shapes, entry.resolve(dataset, variant))
 
 
+def released(variant):
+    """A released variant's prediction may depend on padding; that is its point."""
+    return variant == "released"
+
+
 LENGTHS = [(20, 9, 12), (3, 1, 1), (7, 4, 12), (12, 9, 5), (5, 2, 3)]
 
 
@@ -119,7 +124,9 @@ def test_every_parameter_gets_a_gradient(name, variant):
     assert list(silent) == []
 
 
-@pytest.mark.parametrize(("name", "variant"), TRAINED)
+@pytest.mark.parametrize(
+    ("name", "variant"), [each for each in TRAINED if not released(each[1])]
+)
 def test_a_prediction_does_not_depend_on_neighbours_or_padding(name, variant):
     model = build(name, variant).eval()
     batch = make_batch(LENGTHS)

@@ -55,6 +55,13 @@ class Hyper(BaseModel):
         What the rate is then multiplied by.
     early_stop : int
         Epochs without a better validation MAE before training ends.
+    running_sum : int or None
+        Batches whose gradients are summed up while the optimiser steps after each of
+        them, and twice after the last: the released training loop of the TFR-Net
+        family. None: one step per batch on its own gradient.
+    drop_last : bool
+        Leave the incomplete last batch of every split out, in training and in
+        evaluation (MFMB-Net's released code).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -69,6 +76,8 @@ class Hyper(BaseModel):
     plateau_patience: int | None = 5
     plateau_factor: float = 0.1
     early_stop: int = 6
+    running_sum: int | None = None
+    drop_last: bool = False
 
 
 @dataclass
@@ -191,6 +200,8 @@ class Model(nn.Module):
     """Whether batches may be cut to their longest sequence. True for every model whose
     prediction does not depend on padding; a released variant that lets padding take
     part sets it False."""
+    auxiliary_from = 1
+    """First epoch in which the terms beside ``"task"`` count."""
 
     def forward(self, batch: Batch) -> Outputs:
         """Predict the sentiment score of each sample of a batch."""
@@ -243,7 +254,9 @@ class Model(nn.Module):
 
     def weights(self, epoch: int) -> dict[str, float]:
         """Return the weight of every loss term in an epoch (numbered from 1)."""
-        return self.loss_weights
+        if epoch >= self.auxiliary_from:
+            return self.loss_weights
+        return {k: w if k == "task" else 0.0 for k, w in self.loss_weights.items()}
 
     def parameter_groups(self, hyper: Hyper) -> list[dict]:
         """Return the groups that ``objective`` trains: one for the whole model."""

@@ -6,12 +6,14 @@ what they change is in their own files.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from msa.data.contract import MODALITIES
-from msa.models.base import Batch, Shapes
+from msa.models.base import Batch, Hyper, Shapes
 from msa.models.layers import (
     BiRNN,
     Conv,
@@ -40,6 +42,60 @@ RECURRENT_WIDTH = {"text": 36, "audio": 20, "vision": 48}
 """Hidden units per direction of the gate encoder (dossier, MFMB-Net 4)."""
 
 
+class SequenceSwitches(Hyper):
+    """What the released code of TFR-Net, MIT-FRNet and MFMB-Net does to sequences.
+
+    All off in the paper variants.
+
+    Attributes
+    ----------
+    causal : bool
+        A step attends to no later one, in the encoders that relate the modalities.
+    attend_padding : bool
+        Padding is attended to, convolved and pooled like real steps.
+    skip_zero_positions : bool
+        A step whose first channel is exactly 0 gets no position.
+    batch_axis_reconstruction : bool
+        The reconstruction attends over the mini-batch, causally, in place of time.
+    late_losses : bool
+        Auxiliary losses count from the second epoch on.
+    """
+
+    causal: bool = False
+    attend_padding: bool = False
+    skip_zero_positions: bool = False
+    batch_axis_reconstruction: bool = False
+    late_losses: bool = False
+
+    @property
+    def whole_length(self) -> bool:
+        """Whether a result depends on the padded length, so that it must be kept."""
+        return self.causal or self.attend_padding or self.batch_axis_reconstruction
+
+
+RELEASED_SWITCHES = {
+    "causal": True,
+    "attend_padding": True,
+    "skip_zero_positions": True,
+    "batch_axis_reconstruction": True,
+    "late_losses": True,
+    "running_sum": 4,
+}
+"""The released procedure of all three models (dossier, MFMB-Net 2, 7, 8, 9)."""
+
+
+def sequence_steps(batch: Batch, hyper: SequenceSwitches) -> dict[str, Steps]:
+    """Return the steps by which a model reads the sequences of a batch."""
+    if not hyper.attend_padding:
+        return batch.steps
+    return {m: steps.with_padding() for m, steps in batch.steps.items()}
+
+
+def packed_inputs(batch: Batch, steps: dict[str, Steps]) -> dict[str, Tensor]:
+    """Return the inputs with one row per step, (P, d) per modality."""
+    return {m: steps[m].pack(x) for m, x in batch.inputs.items()}
+
+
 class CrossmodalEncoders(nn.Module):
     """Intra- and inter-modal encoders: three per modality, side by side.
 
@@ -52,6 +108,8 @@ class CrossmodalEncoders(nn.Module):
         Common width ``d`` and attention heads.
     self_layers, cross_layers : int
     embed_dropout, relu_dropout, residual_dropout : float
+    causal, skip_zeros : bool
+        :class:`SequenceSwitches`.
     """
 
     def __init__(
@@ -63,9 +121,11 @@ class CrossmodalEncoders(nn.Module):
         embed_dropout: float,
         relu_dropout: float,
         residual_dropout: float,
+        causal: bool = False,
+        skip_zeros: bool = False,
     ) -> None:
         super().__init__()
-        self.embed_dropout = embed_dropout
+        self.embed_dropout, self.skip_zeros = embed_dropout, skip_zeros
         self.banks = nn.ModuleDict()
         for query in MODALITIES:
             crossing = tuple(SOURCE_DROPOUT[source] for source in OTHERS[query])
@@ -83,6 +143,7 @@ class CrossmodalEncoders(nn.Module):
                     drops,
                     relu_dropout,
                     residual_dropout,
+                    causal,
                 )
                 for drops, layers in depths
             )
@@ -92,7 +153,7 @@ class CrossmodalEncoders(nn.Module):
     ) -> dict[str, Tensor]:
         """Map packed (P, d) per modality to (P, 3d), order self, then the others."""
         seen = {
-            m: embed(x[m], steps[m], self.embed_dropout, self.training)
+            m: embed(x[m], steps[m], self.embed_dropout, self.training, self.skip_zeros)
             for m in MODALITIES
         }
         out = {}
@@ -204,11 +265,71 @@ class Reconstruction(nn.Module):
             {m: nn.Linear(width, shapes[m].width) for m in MODALITIES}
         )
 
+    def encode(
+        self, x: dict[str, Tensor], steps: dict[str, Steps]
+    ) -> dict[str, Tensor]:
+        """Attend: packed (P, width) per modality to the same shape (eq. 7)."""
+        return {m: self.encoders[m](x[m], steps[m]) for m in MODALITIES}
+
+    def decode(
+        self, x: dict[str, Tensor], steps: dict[str, Steps]
+    ) -> dict[str, Tensor]:
+        """Map (P, width) per modality to features (P, d_m), real steps only (eq. 8)."""
+        return {m: self.linear[m](steps[m].only_real(x[m])) for m in MODALITIES}
+
     def forward(
         self, x: dict[str, Tensor], steps: dict[str, Steps]
     ) -> dict[str, Tensor]:
         """Map packed (P, width) per modality to (P, d_m)."""
-        return {m: self.linear[m](self.encoders[m](x[m], steps[m])) for m in MODALITIES}
+        return self.decode(self.encode(x, steps), steps)
+
+
+class BatchAxisReconstruction(Reconstruction):
+    """The released reconstruction: attention over the mini-batch, not over time.
+
+    Every channel is one sequence, every sample one step of it, and the time axis of
+    padded length T is the embedding, normalised and multiplied like features; a sample
+    sees those before it in its batch. 25 heads where 25 divides T, else their largest
+    common divisor (with 25 heads the released code cannot run on CH-SIMS).
+
+    Parameters
+    ----------
+    shapes : Shapes
+    width, layers : int
+    """
+
+    HEADS = 25
+
+    def __init__(self, shapes: Shapes, width: int, layers: int) -> None:
+        nn.Module.__init__(self)
+        self.encoders = nn.ModuleDict(
+            {
+                m: TransformerEncoder(
+                    shapes[m].steps,
+                    math.gcd(self.HEADS, shapes[m].steps),
+                    layers,
+                    positions=False,
+                    causal=True,
+                )
+                for m in MODALITIES
+            }
+        )
+        self.linear = nn.ModuleDict(
+            {m: nn.Linear(width, shapes[m].width) for m in MODALITIES}
+        )
+
+    def encode(
+        self, x: dict[str, Tensor], steps: dict[str, Steps]
+    ) -> dict[str, Tensor]:
+        """Attend: packed (P, width) per modality to the same shape."""
+        out = {}
+        for m in MODALITIES:
+            channels = steps[m].pad(x[m]).permute(2, 0, 1)  # (width, B, T)
+            samples = Steps(channels.new_ones(channels.shape[:2], dtype=torch.bool))
+            recalled = self.encoders[m](channels.flatten(0, 1), samples)
+            recalled = recalled.view(channels.shape).permute(1, 2, 0)  # (B, T, width)
+            out[m] = steps[m].pack(recalled.contiguous())
+        return out
 
 
 def missing_losses(rebuilt: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:

@@ -71,6 +71,17 @@ def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
     return (x * weight).sum(1) / weight.sum(1).clamp(min=1)
 
 
+def causal_bias(queries: int, keys: int, device: torch.device) -> Tensor:
+    """Additive mask (1, 1, T, S): step i sees the steps j <= i + |S - T|.
+
+    The offset is MulT's, for sequences of different padded lengths.
+    """
+    unseen = torch.ones(queries, keys, dtype=torch.bool, device=device)
+    unseen = unseen.triu(1 + abs(keys - queries))
+    bias = torch.zeros(queries, keys, device=device)
+    return bias.masked_fill_(unseen, PADDED_SCORE)[None, None]
+
+
 def sentence_vector(x: Tensor, mask: Tensor, pooled: bool) -> Tensor:
     """One vector per text of a padded (B, T, d): token mean, or [CLS]; (B, d)."""
     return masked_mean(x, mask) if pooled else x[:, 0]
@@ -123,6 +134,23 @@ class Steps:
         self.mask = mask
         self.batch, self.steps = mask.shape
         self.rows = mask.flatten().nonzero()[:, 0] if rows is None else rows
+        self.real = self
+
+    def with_padding(self) -> Steps:
+        """Return steps that count padding as real (released variants only).
+
+        What attends, convolves or pools by them sees the padding; recurrence still
+        reads :attr:`real`, the sequences themselves.
+        """
+        everything = torch.ones_like(self.mask)
+        count = self.batch * self.steps
+        padded = Steps(everything, torch.arange(count, device=self.mask.device))
+        padded.real = self
+        return padded
+
+    def only_real(self, x: Tensor) -> Tensor:
+        """Leave the padding's rows of packed (..., P, d) out, if there are any."""
+        return x if self.real is self else self.real.pack(self.pad(x))
 
     @cached_property
     def lengths(self) -> Tensor:
@@ -304,8 +332,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, p: float) -> Tensor:
     q : Tensor, shape (B, h, T, c)
         Already scaled by 1 / sqrt(c).
     k, v : Tensor, shape (B, h, S, c)
-    bias : Tensor, shape (B, 1, 1, S)
-        :attr:`Steps.bias` of the keys.
+    bias : Tensor, shape (B, 1, 1, S) or (B, 1, T, S)
+        :attr:`Steps.bias` of the keys, plus :func:`causal_bias` if steps have an order.
     p : float
         Dropout on the attention weights (0 in evaluation).
 
@@ -346,6 +374,8 @@ class EncoderBank(nn.Module):
     attention_dropout : sequence of float, length E
         On the attention weights of each encoder.
     relu_dropout, residual_dropout : float
+    causal : bool
+        Whether a step sees no later ones (released variants).
     """
 
     def __init__(
@@ -357,6 +387,7 @@ class EncoderBank(nn.Module):
         attention_dropout: tuple[float, ...],
         relu_dropout: float = 0.0,
         residual_dropout: float = 0.0,
+        causal: bool = False,
     ) -> None:
         super().__init__()
         if width % heads:
@@ -364,6 +395,7 @@ class EncoderBank(nn.Module):
         self.count, self.heads = count, heads
         self.attention_dropout = attention_dropout
         self.relu_dropout, self.residual_dropout = relu_dropout, residual_dropout
+        self.causal = causal
         self.layers = nn.ModuleList(EncoderLayer(count, width) for _ in range(layers))
         self.last_gain = nn.Parameter(torch.ones(count, 1, width))
         self.last_offset = nn.Parameter(torch.zeros(count, 1, width))
@@ -398,6 +430,9 @@ class EncoderBank(nn.Module):
         scale = (width // self.heads) ** -0.5
         x = x.expand(self.count, rows, width)
         read = [None if s is None else normalise(s[0]) for s in sources]
+        biases = [
+            self._bias(steps, steps if s is None else s[1], x.device) for s in sources
+        ]
         for layer in self.layers:
             seen = normalise(x)  # (E, P, d)
             q = self.split_heads(layer.query(seen) * scale, steps)  # (E, B, h, T, c)
@@ -413,7 +448,7 @@ class EncoderBank(nn.Module):
                 kv = torch.addmm(offset[e], keys, weight[e])  # (P_s, 2d)
                 k, v = (self.split_heads(half, where) for half in kv.chunk(2, -1))
                 p = self.attention_dropout[e] if self.training else 0.0
-                heads.append(attend(query, k, v, where.bias, p))
+                heads.append(attend(query, k, v, biases[e], p))
             mixed = torch.stack(heads).transpose(2, 3).flatten(3)  # (E, B, T, d)
             mixed = layer.out(steps.pack(mixed))
             x = x + self._drop(mixed, self.residual_dropout)
@@ -422,13 +457,26 @@ class EncoderBank(nn.Module):
             x = x + self._drop(hidden, self.residual_dropout)
         return normalise(x) * self.last_gain + self.last_offset
 
+    def _bias(self, queries: Steps, keys: Steps, device: torch.device) -> Tensor:
+        if not self.causal:
+            return keys.bias
+        return keys.bias + causal_bias(queries.steps, keys.steps, device)
+
     def _drop(self, x: Tensor, p: float) -> Tensor:
         return dropout(x, p, self.training)
 
 
-def embed(x: Tensor, steps: Steps, p: float, training: bool) -> Tensor:
-    """Scale (P, d) by sqrt(d), add positions, drop: what every encoder reads."""
+def embed(
+    x: Tensor, steps: Steps, p: float, training: bool, skip_zeros: bool = False
+) -> Tensor:
+    """Scale (P, d) by sqrt(d), add positions, drop: what every encoder reads.
+
+    ``skip_zeros`` gives no position to a step whose first channel is exactly 0
+    (released variants).
+    """
     codes = sinusoid(steps.steps, x.shape[1], x.device)[steps.clock]
+    if skip_zeros:
+        codes = codes * (x[:, :1] != 0)
     return dropout(math.sqrt(x.shape[1]) * x + codes, p, training)
 
 
@@ -442,6 +490,8 @@ class TransformerEncoder(nn.Module):
         Whether to scale the input and add positions first.
     attention, relu, residual : float
         Dropout on attention weights, in the FFN, and on the residual branches.
+    causal, skip_zeros : bool
+        See :class:`EncoderBank` and :func:`embed`.
     """
 
     def __init__(
@@ -454,15 +504,19 @@ class TransformerEncoder(nn.Module):
         attention: float = 0.0,
         relu: float = 0.0,
         residual: float = 0.0,
+        causal: bool = False,
+        skip_zeros: bool = False,
     ) -> None:
         super().__init__()
-        self.positions = positions
-        self.bank = EncoderBank(1, width, heads, layers, (attention,), relu, residual)
+        self.positions, self.skip_zeros = positions, skip_zeros
+        self.bank = EncoderBank(
+            1, width, heads, layers, (attention,), relu, residual, causal
+        )
 
     def forward(self, x: Tensor, steps: Steps) -> Tensor:
         """Encode packed sequences (P, d) into (P, d)."""
         if self.positions:
-            x = embed(x, steps, 0.0, self.training)
+            x = embed(x, steps, 0.0, self.training, self.skip_zeros)
         return self.bank(x, steps)[0]
 
 
@@ -622,7 +676,14 @@ class BiRNN(nn.Module):
         self.bias_state = nn.ParameterList(uniform(2, 1, size) for _ in range(layers))
 
     def forward(self, x: Tensor, steps: Steps) -> Tensor:
-        """Encode packed sequences (P, inputs) into (P, 2h)."""
+        """Encode packed sequences (P, inputs) into (P, 2h).
+
+        Padding that counts as real (:meth:`Steps.with_padding`) is not read; its
+        states are 0.
+        """
+        if steps.real is not steps:
+            states = self(steps.only_real(x), steps.real)
+            return steps.pack(steps.real.pad(states))
         scan = (_GRUScan if self.cell == "gru" else _LSTMScan).apply
         size = steps.steps * 2 * steps.batch
         for w_in, b_in, w_state, b_state in zip(

@@ -13,13 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from msa.data.contract import MODALITIES
-from msa.models.base import Batch, Hyper, Model, Outputs, Shapes
+from msa.models.base import Batch, Model, Outputs, Shapes
 from msa.models.blocks import (
     OTHERS,
     RECURRENT_WIDTH,
     SELF_DROPOUT,
     SOURCE_DROPOUT,
+    BatchAxisReconstruction,
+    CrossmodalEncoders,
     missing_losses,
+    packed_inputs,
+    sequence_steps,
 )
 from msa.models.layers import (
     BiRNN,
@@ -31,6 +35,15 @@ from msa.models.layers import (
     dropout,
     embed,
 )
+from msa.models.mfmb_net_released import (
+    RELEASED_HUB_ORDER,
+    CoarseOnly,
+    MFMBNetSwitches,
+    PooledGate,
+    TimeMap,
+    WideHead,
+    shared_encoders,
+)
 
 HUB_ORDER = ("vision", "audio", "text")
 """The order in which the hub visits the modalities (eqs. 4-6)."""
@@ -39,7 +52,7 @@ STACKED = (("text", "vision"), ("text", "audio"))
 """The pairs of the micro stream (eq. 11)."""
 
 
-class MFMBNetHyper(Hyper):
+class MFMBNetHyper(MFMBNetSwitches):
     """MFMB-Net's hyper-parameters; defaults for MOSI and MOSEI."""
 
     width: int = 30
@@ -73,6 +86,7 @@ SIMS = {
     "weight_text": 1.0,
     "weight_audio": 0.01,
     "weight_vision": 0.0001,
+    "wide_head_dropout": 0.1,
 }
 """What differs on CH-SIMS (dossier, hyper-parameter table)."""
 
@@ -86,6 +100,7 @@ class HybridAttention(nn.Module):
     def __init__(self, hyper: MFMBNetHyper) -> None:
         super().__init__()
         self.embed_dropout = hyper.embed_dropout
+        self.skip_zeros = hyper.skip_zero_positions
 
         def bank(drops: tuple[float, ...], layers: int) -> EncoderBank:
             return EncoderBank(
@@ -96,6 +111,7 @@ class HybridAttention(nn.Module):
                 drops,
                 hyper.relu_dropout,
                 hyper.residual_dropout,
+                hyper.causal,
             )
 
         self.align = nn.ModuleDict(
@@ -114,9 +130,9 @@ class HybridAttention(nn.Module):
         """Map packed (P, d) per modality to (P, 3d)."""
         aligned, seen = {}, {}
         for m in MODALITIES:
-            x = embed(h[m], steps[m], self.embed_dropout, self.training)
+            x = self._embed(h[m], steps[m])
             aligned[m] = self.align[m](x, steps[m])[0]
-            seen[m] = embed(aligned[m], steps[m], self.embed_dropout, self.training)
+            seen[m] = self._embed(aligned[m], steps[m])
         out = {}
         for m in MODALITIES:
             sources = tuple((seen[s], steps[s]) for s in OTHERS[m])
@@ -124,66 +140,116 @@ class HybridAttention(nn.Module):
             out[m] = torch.cat([aligned[m], *crossed], -1)  # (P, 3d)
         return out
 
+    def _embed(self, x: Tensor, steps: Steps) -> Tensor:
+        return embed(x, steps, self.embed_dropout, self.training, self.skip_zeros)
+
+
+def alignment(hyper: MFMBNetHyper) -> HybridAttention | CrossmodalEncoders:
+    """Return the alignment that the switches ask for; both give (P, 3d)."""
+    if not hyper.parallel_alignment:
+        return HybridAttention(hyper)
+    return CrossmodalEncoders(
+        hyper.width,
+        hyper.heads,
+        hyper.self_layers,
+        hyper.cross_layers,
+        hyper.embed_dropout,
+        hyper.relu_dropout,
+        hyper.residual_dropout,
+        hyper.causal,
+        hyper.skip_zero_positions,
+    )
+
+
+def separate_encoders(
+    width: int, hyper: MFMBNetHyper
+) -> tuple[nn.ModuleDict, nn.ModuleDict]:
+    """Return an encoder per modality before the hub (eq. 3) and with it (eqs. 4-6)."""
+
+    def encoders(positions: bool) -> nn.ModuleDict:
+        return nn.ModuleDict(
+            {
+                m: TransformerEncoder(
+                    width, hyper.macro_heads, hyper.macro_layers, positions=positions
+                )
+                for m in HUB_ORDER
+            }
+        )
+
+    return encoders(positions=True), encoders(positions=False)
+
 
 class MacroFusion(nn.Module):
     """The coarse hub flows through vision, audio and text (eqs. 3-7).
 
     Parameters
     ----------
+    shapes : Shapes
     width : int
         Width of the aligned sequences, 3d.
     hyper : MFMBNetHyper
+
+    Attributes
+    ----------
+    outputs : int
+        Width of the result.
     """
 
-    def __init__(self, width: int, hyper: MFMBNetHyper) -> None:
+    def __init__(self, shapes: Shapes, width: int, hyper: MFMBNetHyper) -> None:
         super().__init__()
-        self.hub = nn.Parameter(torch.randn(hyper.hub_tokens, width) * 0.02)
-
-        def encoders(positions: bool) -> nn.ModuleDict:
-            return nn.ModuleDict(
-                {
-                    m: TransformerEncoder(
-                        width,
-                        hyper.macro_heads,
-                        hyper.macro_layers,
-                        positions=positions,
-                    )
-                    for m in HUB_ORDER
-                }
-            )
-
-        self.prepare = encoders(positions=True)  # eq. 3
-        self.carry = encoders(positions=False)  # eqs. 4-6: theta_v, theta_a, theta_t
+        self.tokens, self.width = hyper.hub_tokens, width
+        self.order = RELEASED_HUB_ORDER if hyper.hub_from_audio else HUB_ORDER
+        self.zero_hub = hyper.zero_hub
+        self.outputs = width if hyper.zero_hub else self.tokens * width
+        if not self.zero_hub:
+            self.hub = nn.Parameter(torch.randn(self.tokens, width) * 0.02)
+        encoders = shared_encoders if hyper.shared_encoder else separate_encoders
+        # eq. 3 and eqs. 4-6: theta_v, theta_a, theta_t
+        self.prepare, self.carry = encoders(width, hyper)
+        self.lengths = TimeMap(shapes) if hyper.common_length else None
 
     def forward(self, h: dict[str, Tensor], steps: dict[str, Steps]) -> Tensor:
         """Map packed sequences (P, 3d) to the last hub, flattened: (B, k·3d)."""
-        batch, tokens = steps["text"].batch, len(self.hub)
-        hub = self.hub.repeat(batch, 1)  # (B·k, 3d)
-        for m in HUB_ORDER:
+        batch, tokens = steps["text"].batch, self.tokens
+        if self.lengths is not None:
+            h, steps = self.lengths(h, steps)
+        if self.zero_hub:
+            hub = h["text"].new_zeros(batch * tokens, self.width)
+        else:
+            hub = self.hub.repeat(batch, 1)  # (B·k, 3d)
+        for m in self.order:
             sequence = self.prepare[m](h[m], steps[m])  # eq. 3, (P, 3d)
             joined = torch.cat([hub, sequence])  # (B·k + P, 3d)
             joined = self.carry[m](joined, steps[m].behind_hub(tokens))
             hub = joined[: batch * tokens]  # eqs. 4-6
-        return hub.view(batch, -1)  # eq. 7
+        hub = hub.view(batch, tokens, self.width)
+        return hub[:, -1] if self.zero_hub else hub.flatten(1)  # eq. 7
 
 
 class MemoryGate(nn.Module):
-    """BiLSTM, convolution and feed-forward gate of one modality (eqs. 8-10)."""
+    """BiLSTM, convolution and feed-forward gate of one modality (eqs. 8-10).
 
-    def __init__(self, inputs: int, hidden: int) -> None:
+    Attributes
+    ----------
+    outputs : int
+        Width of the pooled vector.
+    """
+
+    def __init__(self, inputs: int, hidden: int, drop: float) -> None:
         super().__init__()
         self.rnn = BiRNN("lstm", inputs, hidden)
-        width = 2 * hidden
+        self.outputs = width = 2 * hidden
         self.conv = Conv(width, width, 3)
         self.ffn = nn.Sequential(
             nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width)
         )
+        self.drop = drop
 
     def forward(self, x: Tensor, steps: Steps) -> Tensor:
-        """Map packed (P, inputs) to (P, 2·hidden)."""
+        """Map packed (P, inputs) to (B, 2·hidden)."""
         states = self.rnn(x, steps).tanh()  # eq. 8
         gate = self.ffn(self.conv(states, steps))  # eq. 9
-        return states * gate  # eq. 10
+        return dropout(steps.max(states * gate), self.drop, self.training)  # eq. 10
 
 
 class CoarseToFine(nn.Module):
@@ -219,25 +285,32 @@ class MicroFusion(nn.Module):
 
     def __init__(self, inputs: int, hyper: MFMBNetHyper) -> None:
         super().__init__()
-        self.drop = hyper.gate_dropout
+        gate = PooledGate if hyper.gru_gate else MemoryGate
         self.gate = nn.ModuleDict(
-            {m: MemoryGate(inputs, RECURRENT_WIDTH[m]) for m in MODALITIES}
+            {
+                m: gate(inputs, RECURRENT_WIDTH[m], hyper.gate_dropout)
+                for m in MODALITIES
+            }
         )
         self.level = nn.ModuleDict(
-            {m: nn.Linear(2 * RECURRENT_WIDTH[m], hyper.fine_width) for m in MODALITIES}
+            {m: nn.Linear(self.gate[m].outputs, hyper.fine_width) for m in MODALITIES}
         )
-        self.fuse = nn.ModuleList(CoarseToFine(hyper.fine_width) for _ in STACKED)
+        fuse = CoarseOnly() if hyper.coarse_only else None
+        self.fuse = nn.ModuleList(
+            fuse or CoarseToFine(hyper.fine_width) for _ in STACKED
+        )
+        self.outputs = 2 * len(STACKED) * hyper.fine_width
 
-    def forward(self, h: dict[str, Tensor], steps: dict[str, Steps]) -> Tensor:
-        """Map packed sequences (P, 3d) to (B, 4·fine_width)."""
-        u = {}
-        for m in MODALITIES:
-            local = steps[m].max(self.gate[m](h[m], steps[m]))  # (B, 2·hidden)
-            u[m] = self.level[m](dropout(local, self.drop, self.training))
+    def forward(
+        self, h: dict[str, Tensor], steps: dict[str, Steps]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Map packed sequences (P, 3d) to (B, 4·fine_width) and the local vectors."""
+        local = {m: self.gate[m](h[m], steps[m]) for m in MODALITIES}
+        u = {m: self.level[m](local[m]) for m in MODALITIES}
         fused = [
             fuse(u[a], u[b]) for fuse, (a, b) in zip(self.fuse, STACKED, strict=True)
         ]
-        return torch.cat(fused, -1)
+        return torch.cat(fused, -1), list(local.values())
 
 
 class Rebuild(nn.Module):
@@ -255,7 +328,23 @@ class Rebuild(nn.Module):
         qkv = steps.pad(self.qkv(x))[:, None]  # (B, 1, T, 3·width)
         q, k, v = qkv.chunk(3, -1)
         recalled = attend(q * x.shape[-1] ** -0.5, k, v, steps.bias, 0.0)  # eq. 14
-        return self.ffn(steps.pack(recalled[:, 0]))  # eq. 15
+        return self.ffn(steps.real.pack(recalled[:, 0]))  # eq. 15
+
+
+class Reconstruct(nn.Module):
+    """One :class:`Rebuild` per modality."""
+
+    def __init__(self, shapes: Shapes, width: int) -> None:
+        super().__init__()
+        self.each = nn.ModuleDict(
+            {m: Rebuild(width, shapes[m].width) for m in MODALITIES}
+        )
+
+    def forward(
+        self, h: dict[str, Tensor], steps: dict[str, Steps]
+    ) -> dict[str, Tensor]:
+        """Map packed (P, width) per modality to (P, d_m), real steps only."""
+        return {m: self.each[m](h[m], steps[m]) for m in MODALITIES}
 
 
 class MFMBNet(Model):
@@ -271,28 +360,33 @@ class MFMBNet(Model):
     ------
     ValueError
         If both fusion streams are switched off: nothing would be left to predict from.
+        If the wide head is asked for without the micro stream, whose vectors it reads.
     """
 
     def __init__(self, shapes: Shapes, hyper: MFMBNetHyper) -> None:
         super().__init__()
         if not (hyper.macro or hyper.micro):
             raise ValueError("MFMB-Net needs the macro or the micro stream")
+        if hyper.wide_head and not hyper.micro:
+            raise ValueError("wide_head reads the vectors of the micro stream: keep it")
         d = hyper.width
-        self.text_dropout = hyper.text_dropout
+        self.hyper = hyper
+        self.trims_padding = not hyper.whole_length
+        self.auxiliary_from = 2 if hyper.late_losses else 1
         self.encode = nn.ModuleDict(
             {m: nn.Linear(shapes[m].width, d) for m in MODALITIES}
         )
-        self.align = HybridAttention(hyper)
-        self.macro = MacroFusion(3 * d, hyper) if hyper.macro else None
+        self.align = alignment(hyper)
+        self.macro = MacroFusion(shapes, 3 * d, hyper) if hyper.macro else None
         self.micro = MicroFusion(3 * d, hyper) if hyper.micro else None
-        self.rebuild = (
-            nn.ModuleDict({m: Rebuild(3 * d, shapes[m].width) for m in MODALITIES})
-            if hyper.reconstruction
-            else None
-        )
-        macro_width = hyper.hub_tokens * 3 * d if hyper.macro else 0
-        micro_width = 4 * hyper.fine_width if hyper.micro else 0
-        self.predict = nn.Linear(macro_width + micro_width, 1)
+        self.rebuild = self._reconstruction(shapes)
+        streams = [s for s in (self.macro, self.micro) if s is not None]
+        width = sum(stream.outputs for stream in streams)
+        if hyper.wide_head:
+            width += sum(g.outputs for g in self.micro.gate.values())
+            self.predict = WideHead(width, hyper.wide_head_dropout)
+        else:
+            self.predict = nn.Linear(width, 1)
         self.loss_weights = {  # eq. 19
             "task": 1.0,
             "reconstruction_text": hyper.weight_text,
@@ -300,15 +394,29 @@ class MFMBNet(Model):
             "reconstruction_vision": hyper.weight_vision,
         }
 
+    def _reconstruction(self, shapes: Shapes) -> nn.Module | None:
+        hyper, width = self.hyper, 3 * self.hyper.width
+        if not hyper.reconstruction:
+            return None
+        if hyper.batch_axis_reconstruction:
+            return BatchAxisReconstruction(shapes, width, layers=3)
+        return Reconstruct(shapes, width)
+
     def forward(self, batch: Batch) -> Outputs:
         """Predict, and rebuild the missing steps where there are any."""
-        steps, x = batch.steps, batch.packed()
-        x["text"] = dropout(x["text"], self.text_dropout, self.training)
+        steps = sequence_steps(batch, self.hyper)
+        x = packed_inputs(batch, steps)
+        x["text"] = dropout(x["text"], self.hyper.text_dropout, self.training)
         h = {m: self.encode[m](x[m]) for m in MODALITIES}  # eq. 1, (P, d)
         h = self.align(h, steps)  # eq. 2, (P, 3d)
-        streams = [s(h, steps) for s in (self.macro, self.micro) if s is not None]
+        streams = []
+        if self.macro is not None:
+            streams.append(self.macro(h, steps))  # eqs. 3-7
+        if self.micro is not None:
+            fused, local = self.micro(h, steps)  # eqs. 8-13
+            streams += [fused, *local] if self.hyper.wide_head else [fused]
         prediction = self.predict(torch.cat(streams, -1))[:, 0]  # eq. 16, (B,)
         if self.rebuild is None or not batch.damaged:
             return Outputs(prediction)
-        rebuilt = {m: self.rebuild[m](h[m], steps[m]) for m in MODALITIES}
+        rebuilt = self.rebuild(h, steps)  # eqs. 14-15, (P, d_m)
         return Outputs(prediction, rebuilt, missing_losses(rebuilt, batch))  # eq. 18

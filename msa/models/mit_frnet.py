@@ -15,15 +15,18 @@ from msa.data.contract import MODALITIES
 from msa.models.base import Batch, Model, Outputs, Shapes
 from msa.models.blocks import (
     RECURRENT_WIDTH,
+    RELEASED_SWITCHES,
     Classifier,
     ConvProjection,
     CrossmodalEncoders,
     GateEncoder,
-    Reconstruction,
+    missing_losses,
+    packed_inputs,
+    sequence_steps,
 )
 from msa.models.layers import Steps
 from msa.models.tfr_net import SIMS as TFR_NET_SIMS
-from msa.models.tfr_net import TFRNetHyper
+from msa.models.tfr_net import TFRNetHyper, reconstruction
 
 PAIRS = (("text", "audio"), ("vision", "audio"), ("text", "vision"))
 """The modality pairs of eqs. 21-22, in the paper's direction."""
@@ -40,10 +43,26 @@ class MITFRNetHyper(TFRNetHyper):
     common_width: int = 64
     common_steps: int = 16
     weight_similarity: float = 0.001
+    gaussian_to_mean: bool = False
+    missing_steps_only: bool = False
+    input_gate: bool = False
+
+    @property
+    def whole_length(self) -> bool:
+        """Whether a result depends on the padded length."""
+        return super().whole_length or self.gaussian_to_mean
 
 
 SIMS = TFR_NET_SIMS
 """What differs on CH-SIMS: the same table as TFR-Net's."""
+
+RELEASED = RELEASED_SWITCHES | {
+    "gaussian_to_mean": True,
+    "missing_steps_only": True,
+    "input_gate": True,
+    "gate_layers": 3,
+}
+"""What the released code does otherwise (dossier, MIT-FRNet 1 and 2)."""
 
 
 def resample(x: Tensor, steps: Steps, count: int) -> Tensor:
@@ -124,6 +143,33 @@ class Similarity(nn.Module):
         return torch.stack(pairs).mean()  # eq. 22
 
 
+class GaussianToMean(nn.Module):
+    """The released similarity: Gaussian log-likelihood around the modalities' mean.
+
+    It reads the hidden state of the reconstruction, maps its time axis to a common
+    length, and takes mean and variance from the average of the three modalities
+    (dossier, MIT-FRNet 2). Unbounded below down to the variance floor.
+    """
+
+    def __init__(self, shapes: Shapes, width: int) -> None:
+        super().__init__()
+        self.common = nn.ModuleDict(
+            {m: nn.Linear(shapes[m].steps, width) for m in MODALITIES}
+        )
+
+    def forward(self, hidden: dict[str, Tensor], steps: dict[str, Steps]) -> Tensor:
+        """Mean negative log-likelihood of the modalities, without its constant."""
+        f = torch.stack(
+            [
+                self.common[m](steps[m].pad(hidden[m]).transpose(1, 2))
+                for m in MODALITIES
+            ]
+        )  # (3, B, 3d, width)
+        mean = f.mean(0)
+        variance = mean.var(-1, keepdim=True).clamp(min=VARIANCE_FLOOR)
+        return (variance.log() + (f - mean) ** 2 / variance).mean() / 2
+
+
 class MITFRNet(Model):
     """Modality-invariant temporal feature reconstruction network.
 
@@ -137,6 +183,9 @@ class MITFRNet(Model):
     def __init__(self, shapes: Shapes, hyper: MITFRNetHyper) -> None:
         super().__init__()
         d = hyper.width
+        self.hyper = hyper
+        self.trims_padding = not hyper.whole_length
+        self.auxiliary_from = 2 if hyper.late_losses else 1
         self.project = ConvProjection(shapes, d, hyper.text_dropout)
         self.relate = CrossmodalEncoders(
             d,
@@ -146,30 +195,19 @@ class MITFRNet(Model):
             hyper.embed_dropout,
             hyper.relu_dropout,
             hyper.residual_dropout,
+            hyper.causal,
+            hyper.skip_zero_positions,
         )
-        self.rebuild = (
-            Reconstruction(
-                shapes,
-                3 * d,
-                hyper.reconstruction_heads,
-                hyper.reconstruction_layers,
-            )
-            if hyper.reconstruction
-            else None
-        )
-        self.compare = (
-            Similarity(3 * d, hyper.common_width, hyper.common_steps)
-            if hyper.similarity
-            else None
-        )
+        self.rebuild = reconstruction(shapes, hyper)
+        self.compare = self._similarity(shapes)
         self.condense = nn.ModuleDict(
             {
                 m: GateEncoder(
                     3 * d,
                     RECURRENT_WIDTH[m],
                     hyper.gate_layers,
-                    reads="states",
-                    squash=False,
+                    reads="inputs" if hyper.input_gate else "states",
+                    squash=hyper.input_gate,
                     drop=hyper.gate_dropout,
                 )
                 for m in MODALITIES
@@ -188,21 +226,42 @@ class MITFRNet(Model):
             "similarity": hyper.weight_similarity,
         }
 
+    def _similarity(self, shapes: Shapes) -> Similarity | GaussianToMean | None:
+        hyper = self.hyper
+        if not hyper.similarity:
+            return None
+        if not hyper.gaussian_to_mean:
+            return Similarity(3 * hyper.width, hyper.common_width, hyper.common_steps)
+        # It reads the reconstruction's hidden state: without the one, not the other.
+        return GaussianToMean(shapes, hyper.common_width) if self.rebuild else None
+
     def forward(self, batch: Batch) -> Outputs:
         """Predict, rebuild every step, and compare the modalities' distributions."""
-        steps = batch.steps
-        c = self.project(batch.packed(), steps)  # eq. 1, (P, d)
+        steps = sequence_steps(batch, self.hyper)
+        c = self.project(packed_inputs(batch, steps), steps)  # eq. 1, (P, d)
         h = self.relate(c, steps)  # eqs. 2-6, (P, 3d)
         pooled = [self.condense[m](h[m], steps[m]) for m in MODALITIES]
         outputs = Outputs(self.classify(torch.cat(pooled, -1)))  # eqs. 13-18, (B,)
+        hidden = h
         if self.rebuild is not None:
-            outputs.reconstructions = self.rebuild(h, steps)  # eqs. 7-8, (P, d_m)
-            for m, rebuilt in outputs.reconstructions.items():
-                target = steps[m].pack(batch.targets[m])
-                # eq. 19: over every step, missing or not
-                outputs.losses[f"reconstruction_{m}"] = F.smooth_l1_loss(
-                    rebuilt, target
-                )
+            hidden = self.rebuild.encode(h, steps)  # eq. 7, (P, 3d)
+            rebuilt = self.rebuild.decode(hidden, steps)  # eq. 8, (P, d_m)
+            outputs.reconstructions = rebuilt
+            outputs.losses |= self._reconstruction_losses(rebuilt, batch)
         if self.compare is not None:
-            outputs.losses["similarity"] = self.compare(h, steps)  # eqs. 9-12, 21-22
+            compared = hidden if self.hyper.gaussian_to_mean else h
+            outputs.losses["similarity"] = self.compare(compared, steps)  # 9-12, 21-22
         return outputs
+
+    def _reconstruction_losses(
+        self, rebuilt: dict[str, Tensor], batch: Batch
+    ) -> dict[str, Tensor]:
+        """Smooth-L1 over every step, missing or not (eq. 19)."""
+        if self.hyper.missing_steps_only:
+            return missing_losses(rebuilt, batch)
+        return {
+            f"reconstruction_{m}": F.smooth_l1_loss(
+                rebuilt[m], batch.steps[m].pack(batch.targets[m])
+            )
+            for m in MODALITIES
+        }

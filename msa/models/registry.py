@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from msa.models import (
     lmf,
     mfmb_net,
+    mfmb_net_released,
     misa,
     mit_frnet,
     mmim,
@@ -106,6 +107,7 @@ MODELS = {
                 "w/o F-1": {"macro": False},
                 "w/o F-2": {"micro": False},
                 "w/o Recon": {"reconstruction": False},
+                "released": mfmb_net_released.RELEASED,
             },
         ),
         ModelEntry(
@@ -118,6 +120,7 @@ MODELS = {
                 "paper": {},
                 "w/o MMR": {"reconstruction": False},
                 "w/o MITR": {"similarity": False},
+                "released": mit_frnet.RELEASED,
             },
         ),
         ModelEntry(
@@ -126,6 +129,7 @@ MODELS = {
             tfr_net.TFRNetHyper,
             "Yuan et al., ACM Multimedia 2021",
             {"sims": tfr_net.SIMS},
+            {"paper": {}, "released": tfr_net.RELEASED},
         ),
         ModelEntry(
             "TFN",

@@ -12,19 +12,24 @@ import torch
 from torch import nn
 
 from msa.data.contract import MODALITIES
-from msa.models.base import Batch, Hyper, Model, Outputs, Shapes
+from msa.models.base import Batch, Model, Outputs, Shapes
 from msa.models.blocks import (
     RECURRENT_WIDTH,
+    RELEASED_SWITCHES,
+    BatchAxisReconstruction,
     Classifier,
     ConvProjection,
     CrossmodalEncoders,
     GateEncoder,
     Reconstruction,
+    SequenceSwitches,
     missing_losses,
+    packed_inputs,
+    sequence_steps,
 )
 
 
-class TFRNetHyper(Hyper):
+class TFRNetHyper(SequenceSwitches):
     """TFR-Net's hyper-parameters; defaults for MOSI and MOSEI."""
 
     width: int = 30
@@ -61,6 +66,20 @@ SIMS = {
 """What differs on CH-SIMS (dossier, hyper-parameter tables)."""
 
 
+RELEASED = RELEASED_SWITCHES
+"""What the released code does otherwise."""
+
+
+def reconstruction(shapes: Shapes, hyper: TFRNetHyper) -> Reconstruction | None:
+    """Return the reconstruction branch that the switches ask for."""
+    if not hyper.reconstruction:
+        return None
+    width, layers = 3 * hyper.width, hyper.reconstruction_layers
+    if hyper.batch_axis_reconstruction:
+        return BatchAxisReconstruction(shapes, width, layers)
+    return Reconstruction(shapes, width, hyper.reconstruction_heads, layers)
+
+
 class TFRNet(Model):
     """Transformer-based feature reconstruction network.
 
@@ -74,6 +93,9 @@ class TFRNet(Model):
     def __init__(self, shapes: Shapes, hyper: TFRNetHyper) -> None:
         super().__init__()
         d = hyper.width
+        self.hyper = hyper
+        self.trims_padding = not hyper.whole_length
+        self.auxiliary_from = 2 if hyper.late_losses else 1
         self.project = ConvProjection(shapes, d, hyper.text_dropout)
         self.relate = CrossmodalEncoders(
             d,
@@ -83,17 +105,10 @@ class TFRNet(Model):
             hyper.embed_dropout,
             hyper.relu_dropout,
             hyper.residual_dropout,
+            hyper.causal,
+            hyper.skip_zero_positions,
         )
-        self.rebuild = (
-            Reconstruction(
-                shapes,
-                3 * d,
-                hyper.reconstruction_heads,
-                hyper.reconstruction_layers,
-            )
-            if hyper.reconstruction
-            else None
-        )
+        self.rebuild = reconstruction(shapes, hyper)
         self.condense = nn.ModuleDict(
             {
                 m: GateEncoder(
@@ -121,8 +136,8 @@ class TFRNet(Model):
 
     def forward(self, batch: Batch) -> Outputs:
         """Predict, and rebuild the missing steps where there are any."""
-        steps = batch.steps
-        c = self.project(batch.packed(), steps)  # eq. 1, (P, d)
+        steps = sequence_steps(batch, self.hyper)
+        c = self.project(packed_inputs(batch, steps), steps)  # eq. 1, (P, d)
         h = self.relate(c, steps)  # eqs. 2-6, (P, 3d)
         pooled = [self.condense[m](h[m], steps[m]) for m in MODALITIES]
         prediction = self.classify(torch.cat(pooled, -1))  # eqs. 13-18, (B,)

@@ -92,8 +92,17 @@ def run_counts(
 def run_scores(
     predictions: ArrayLike, truth: ArrayLike, scale: str
 ) -> dict[str, Floats]:
-    """Every metric of every run on the real test split, each of shape (R,)."""
-    runs = [score(row, truth, scale) for row in _runs(predictions, truth)]
+    """Every metric of every run on the real test split, each of shape (R,).
+
+    A clip that a run did not evaluate (prediction NaN: a released variant drops its
+    last incomplete batch) counts in none of that run's metrics.
+    """
+    truth = np.asarray(truth)
+    runs = [
+        score(row[done], truth[done], scale)
+        for row in _runs(predictions, truth)
+        for done in [~np.isnan(row)]
+    ]
     return {key: np.array([run[key] for run in runs]) for key in metric_keys(scale)}
 
 
@@ -101,8 +110,12 @@ def resampled_scores(
     predictions: ArrayLike, truth: ArrayLike, scale: str, counts: Floats
 ) -> dict[str, Floats]:
     """Every metric of every run on every draw of clips, each of shape (B, R)."""
-    rows = _runs(predictions, truth)
-    runs = [score_resamples(row, truth, scale, counts) for row in rows]
+    truth, counts = np.asarray(truth), np.asarray(counts)
+    runs = [
+        score_resamples(row[done], truth[done], scale, counts[:, done])
+        for row in _runs(predictions, truth)
+        for done in [~np.isnan(row)]
+    ]
     return {key: np.stack([run[key] for run in runs], 1) for key in metric_keys(scale)}
 
 
