@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from msa.models.differences import ALL, RELEASED_MODELS, changes
 from msa.train.config import RunConfig
 
 SEEDS = (1111, 111, 11111)
@@ -125,6 +126,17 @@ def cells(
     ]
 
 
+def _released_cells(alone: bool, rates: Sequence[float], seed: int) -> list[RunConfig]:
+    """Return each change of the released code alone, or the bundles of all."""
+    return [
+        RunConfig.resolve(model=model, missing_rate=rate, seed=seed, **_MOSI, **fields)
+        for rate in rates
+        for model in RELEASED_MODELS
+        for name, fields in changes(model).items()
+        if (name != ALL) == alone
+    ]
+
+
 def _tuning_cells(models: Sequence[str], **fields: object) -> list[RunConfig]:
     """Return every candidate at rate 0.0: all models' first, then their second, ..."""
     return [
@@ -199,6 +211,29 @@ def _mosi_baselines() -> Study:
             *cells(models, CORNERS[:1], SEEDS, **_MOSI),
             *cells(models, RATES_BY_VALUE[1:], SEEDS[:1], **_MOSI),
             *cells(models, CORNERS[1:], SEEDS[1:], **_MOSI),
+        ),
+    )
+
+
+def _mosi_released() -> Study:
+    middle, ends = CORNERS[1:2], (CORNERS[0], CORNERS[2])
+    return Study(
+        name="mosi-released",
+        title="CMU-MOSI: what the released code does otherwise, and what it changes",
+        description=(
+            "MFMB-Net, MIT-FRNet and TFR-Net as released on CMU-MOSI (clip-context "
+            "features, frozen MiniLM text) at rates 0.0, 0.5 and 1.0, three seeds; "
+            "then every difference alone, first at 0.5 with one seed. The paper "
+            "variants that they are compared with are in mosi-sweep."
+        ),
+        configs=(
+            *(c for seed in SEEDS for c in _released_cells(False, CORNERS, seed)),
+            *(
+                config
+                for seed in SEEDS
+                for rates in (middle, ends)
+                for config in _released_cells(True, rates, seed)
+            ),
         ),
     )
 
@@ -324,6 +359,7 @@ _STUDIES: dict[str, Callable[[], Study]] = {
     "mosi-sweep": _mosi_sweep,
     "mosi-tuning": _mosi_tuning,
     "mosi-baselines": _mosi_baselines,
+    "mosi-released": _mosi_released,
     "matrix": _matrix,
     "matrix-mosi": lambda: _matrix_of("CMU-MOSI", _MOSI, "clip-context"),
     "matrix-sims": lambda: _matrix_of("CH-SIMS", _SIMS, "clip-context"),
