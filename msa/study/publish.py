@@ -170,6 +170,20 @@ def publish_passport(
     return tuple(folder.written)
 
 
+def publish_table(
+    name: str, table: pd.DataFrame, results: Path | None = None
+) -> tuple[str, ...]:
+    """Store a table that was computed from published runs; return it if it changed."""
+    folder = _Folder(results or results_dir())
+    folder.write(f"{name}.csv", _csv(table))
+    return tuple(folder.written)
+
+
+def load_table(name: str, results: Path | None = None) -> pd.DataFrame:
+    """Load a table stored with :func:`publish_table`; empty if there is none."""
+    return _read_frame(results, f"{name}.csv", ())
+
+
 # --- what the book loads --------------------------------------------------------------
 
 

@@ -1,0 +1,710 @@
+"""The verdict on every claim, from published runs and the rules of ``claims.toml``.
+
+Array convention as in :mod:`msa.study.stats`: ``R`` runs (seeds), ``B`` resamples,
+``S`` missing rates. Scores are turned so that larger is better before anything is
+compared: MAE enters with a minus sign.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from msa.data.load import MissingData, load
+from msa.data.published import published
+from msa.data.registry import source
+from msa.study.claims import (
+    FRAME_LEVEL,
+    Claim,
+    Place,
+    along,
+    config_of,
+    parse_system,
+    places,
+    rates_of,
+    read_claims,
+    rules,
+)
+from msa.study.grids import FIVE_SEEDS
+from msa.study.publish import (
+    load_curves,
+    load_passport,
+    load_predictions,
+    load_runs,
+    load_table,
+    publish_table,
+)
+from msa.study.stats import Floats, Scored, interval, mean_over_runs, run_counts, scored
+from msa.train.metrics import METRICS
+
+VERDICTS = (
+    "reproduced",
+    "consistent",
+    "not reproduced",
+    "not testable here",
+    "not enough runs yet",
+)
+REPRODUCED, CONSISTENT, REFUTED, UNTESTABLE, UNFINISHED = VERDICTS
+
+PRINTED_NAMES = {"mosi": "MOSI", "mosei": "MOSEI", "sims": "SIMS"}
+"""Data sets as the papers' tables name them."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One comparison of a claim.
+
+    Attributes
+    ----------
+    place : Place
+        Data set, metric and rate.
+    first, second : str
+        What is compared: the system, and its rival or what stands in its place.
+    gain, lo, hi : float
+        Mean gain and its interval; nan in an empty cell.
+    n : int
+        Seeds.
+    draws : array of float, shape (B,)
+        The gain in every resample; empty where there is no interval.
+    is_won, is_sure, is_lost : bool
+        As the head of ``claims.toml`` defines them.
+    won_draws : array of float, shape (B,)
+        1 where the cell is won in a resample, else 0.
+    """
+
+    place: Place
+    first: str
+    second: str
+    gain: float
+    lo: float
+    hi: float
+    n: int
+    is_won: bool
+    is_sure: bool
+    is_lost: bool
+    won_draws: Floats
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the metric is not defined for one of the systems."""
+        return bool(np.isnan(self.gain))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the published runs say of a claim.
+
+    Attributes
+    ----------
+    id, view : str
+        The claim, and the feature view of the runs.
+    verdict : str
+        One of ``VERDICTS``.
+    effect, lo, hi : float
+        Gain of the only cell, or share of cells won, with its interval.
+    unit : str
+        Metric of the gain, ``"seconds"``, ``"share"`` (of cells), or empty.
+    n : int
+        Seeds, the fewest in any cell.
+    cells, won, sure, lost, empty : int
+        Cells in all, and of each sort.
+    published, needed : int
+        Runs that the claim needs at the smallest number of seeds, and how many of
+        them are there.
+    reason : str
+        The numbers behind the verdict in words.
+    runs : str
+        Digest of the runs that counted.
+    """
+
+    id: str
+    view: str
+    verdict: str
+    effect: float = np.nan
+    lo: float = np.nan
+    hi: float = np.nan
+    unit: str = ""
+    n: int = 0
+    cells: int = 0
+    won: int = 0
+    sure: int = 0
+    lost: int = 0
+    empty: int = 0
+    published: int = 0
+    needed: int = 0
+    reason: str = ""
+    runs: str = ""
+
+
+CLAIM_COLUMNS = tuple(Verdict.__dataclass_fields__)
+CELL_COLUMNS = (
+    *("id", "view", "dataset", "metric", "at", "first", "second"),
+    *("n", "gain", "lo", "hi", "won", "sure", "lost"),
+)
+
+
+class Evidence:
+    """Published runs of one feature view, read and scored as they are asked for.
+
+    Parameters
+    ----------
+    view : str
+        Feature view of the runs.
+    results : Path, optional
+        Folder of published results; the repository's when left out.
+
+    Raises
+    ------
+    MissingData
+        On scoring, if the labels are not on this machine.
+    """
+
+    def __init__(self, view: str, results: Path | None = None) -> None:
+        self.view, self.results = view, results
+        self.runs = load_runs(results=results).set_index("run_id")
+        self.used: set[str] = set()
+        self._scored: dict[str, Scored] = {}
+        self._predictions: dict[tuple[str, str], Mapping[str, np.ndarray]] = {}
+        self._truth: dict[str, np.ndarray] = {}
+
+    def run_id(self, dataset: str, system: str, rate: float, seed: int) -> str:
+        """Return the id that this run has, published or not."""
+        return config_of(dataset, self.view, system, rate, seed).run_id
+
+    def seeds(
+        self, dataset: str, systems: Iterable[str], rates: Sequence[float]
+    ) -> tuple[int, ...]:
+        """Return the seeds that were run with all systems at all rates."""
+        names = list(systems)
+        return tuple(
+            seed
+            for seed in FIVE_SEEDS
+            if all(
+                self.run_id(dataset, name, rate, seed) in self.runs.index
+                for name in names
+                for rate in rates
+            )
+        )
+
+    def column(
+        self, name: str, dataset: str, system: str, rate: float, seeds: Sequence[int]
+    ) -> Floats:
+        """Return a column of ``runs.csv`` for each seed, shape (R,)."""
+        ids = [self.run_id(dataset, system, rate, seed) for seed in seeds]
+        self.used.update(ids)
+        return self.runs.loc[ids, name].to_numpy(dtype=float)
+
+    def number(
+        self, place: Place, system: str, seeds: Sequence[int]
+    ) -> tuple[Floats, Floats]:
+        """Return a metric along its rates for each seed, the larger the better.
+
+        Returns
+        -------
+        values : array, shape (R,)
+            On the real test split.
+        scores : array, shape (B, R)
+            On every draw of clips.
+        """
+        ids = [
+            [self.run_id(place.dataset, system, rate, seed) for rate in rates]
+            for seed in seeds
+            for rates in [rates_of(place.at)]
+        ]
+        self.used.update(run for row in ids for run in row)
+        cells = [
+            [self._score(place.dataset, system, run) for run in row] for row in ids
+        ]
+        sign = 1.0 if METRICS[place.metric].higher_is_better else -1.0
+        values = [[c.values[place.metric][0] for c in row] for row in cells]
+        scores = [[c.scores[place.metric][:, 0] for c in row] for row in cells]
+        stacked = np.moveaxis(np.array(scores), -1, 0)  # (R, S, B) to (B, R, S)
+        return (
+            np.asarray(along(place.at, sign * np.array(values))),
+            np.asarray(along(place.at, sign * stacked)),
+        )
+
+    def losses(
+        self, dataset: str, system: str, rate: float, seeds: Sequence[int]
+    ) -> list[Floats]:
+        """Return the total training loss of every epoch, one array per seed."""
+        model, _ = parse_system(system)
+        curves = load_curves(dataset, model, self.results)
+        total = curves[(curves["split"] == "train") & (curves["term"] == "total")]
+        ids = [self.run_id(dataset, system, rate, seed) for seed in seeds]
+        self.used.update(ids)
+        rows = [total[total["run_id"] == run].sort_values("epoch") for run in ids]
+        return [row["value"].to_numpy(dtype=float) for row in rows]
+
+    def _score(self, dataset: str, system: str, run_id: str) -> Scored:
+        if run_id not in self._scored:
+            key = (dataset, parse_system(system)[0])
+            if key not in self._predictions:
+                self._predictions[key] = load_predictions(*key, self.results)
+            self._scored[run_id] = scored(
+                [self._predictions[key][run_id]],
+                self._labels(dataset),
+                source(dataset, self.view).scale,
+                resamples=rules().resamples,
+            )
+        return self._scored[run_id]
+
+    def _labels(self, dataset: str) -> np.ndarray:
+        if dataset not in self._truth:
+            data = load(dataset, self.view)
+            self._truth[dataset] = data.splits["test"].labels.numpy()
+        return self._truth[dataset]
+
+
+# --- storing --------------------------------------------------------------------------
+
+
+def publish_verdicts(results: Path | None = None) -> tuple[str, ...]:
+    """Decide about every claim and store the verdicts with the published results.
+
+    ``claims.csv`` has one row per claim and feature view, ``claim-cells.csv`` one per
+    comparison. Frame-level views have rows as soon as a run on them is published. Where
+    labels are not on this machine, the stored rows of a claim stay as they are.
+
+    Returns
+    -------
+    tuple of str
+        Files that changed.
+    """
+    stored = [_stored(name, results) for name in ("claims", "claim-cells")]
+    rows, cells = [], []
+    for view in _views(results):
+        evidence = Evidence(view, results)
+        for claim in read_claims():
+            try:
+                verdict, found = decide(claim, evidence)
+            except MissingData:
+                kept = [
+                    old[(old["id"] == claim.id) & (old["view"] == view)]
+                    for old in stored
+                ]
+                rows += kept[0].to_dict("records")
+                cells += kept[1].to_dict("records")
+                continue
+            rows.append(vars(verdict))
+            cells += [_cell_row(claim, view, cell) for cell in found]
+    written = publish_table(
+        "claims", pd.DataFrame(rows, columns=CLAIM_COLUMNS), results
+    )
+    return written + publish_table(
+        "claim-cells", pd.DataFrame(cells, columns=CELL_COLUMNS), results
+    )
+
+
+def load_verdicts(results: Path | None = None) -> pd.DataFrame:
+    """Load the stored verdicts, one row per claim and feature view."""
+    return _stored("claims", results)
+
+
+def load_claim_cells(results: Path | None = None) -> pd.DataFrame:
+    """Load every comparison behind the stored verdicts."""
+    return _stored("claim-cells", results)
+
+
+def _stored(name: str, results: Path | None) -> pd.DataFrame:
+    columns = {"claims": CLAIM_COLUMNS, "claim-cells": CELL_COLUMNS}[name]
+    table = load_table(name, results).reindex(columns=list(columns))
+    texts = ["verdict", "unit", "reason", "runs", "metric", "second"]
+    return table.fillna({name: "" for name in texts if name in table})
+
+
+def _views(results: Path | None) -> list[str]:
+    there = set(load_runs(results=results)["view"])
+    return ["clip-context", *(view for view in FRAME_LEVEL if view in there)]
+
+
+def _cell_row(claim: Claim, view: str, cell: Cell) -> dict[str, object]:
+    marks = {"won": cell.is_won, "sure": cell.is_sure, "lost": cell.is_lost}
+    return {
+        **{"id": claim.id, "view": view, "first": cell.first, "second": cell.second},
+        **vars(cell.place),
+        **{name: getattr(cell, name) for name in ("n", "gain", "lo", "hi")},
+        **{name: int(mark) for name, mark in marks.items()},
+    }
+
+
+# --- from cells to a verdict ----------------------------------------------------------
+
+
+def decide(claim: Claim, evidence: Evidence) -> tuple[Verdict, list[Cell]]:
+    """Decide about a claim.
+
+    Returns
+    -------
+    verdict : Verdict
+    cells : list of Cell
+        Every comparison behind it; empty where none could be made.
+
+    Raises
+    ------
+    MissingData
+        If labels are needed that are not on this machine.
+    """
+    name = {"id": claim.id, "view": evidence.view}
+    if claim.kind == "explanation":
+        return Verdict(**name, verdict=UNTESTABLE, reason=claim.caveat), []
+    if claim.kind == "counts":
+        return _counted(claim, evidence), []
+    if claim.features == "frame-level" and evidence.view not in FRAME_LEVEL:
+        reason = (
+            f"states values on frame-level features; these runs have {evidence.view}"
+        )
+        return Verdict(**name, verdict=UNTESTABLE, reason=reason), []
+    there, needed = _progress(claim, evidence)
+    name |= {"published": there, "needed": needed}
+    if claim.kind == "restores" or _is_unfinished(claim, evidence):
+        reason = f"{there} of {needed} needed runs are published"
+        return Verdict(**name, verdict=UNFINISHED, reason=reason), []
+    evidence.used = set()
+    cells = _CELLS[claim.kind](claim, evidence)
+    found = _sum_up(claim, cells)
+    digest = hashlib.sha256(" ".join(sorted(evidence.used)).encode()).hexdigest()[:8]
+    return Verdict(**name, **found, runs=digest), cells
+
+
+def _progress(claim: Claim, evidence: Evidence) -> tuple[int, int]:
+    """Count the runs that a claim needs at least, and those that are there."""
+    there = needed = 0
+    for dataset, system, rate in _needs(claim):
+        found = len(evidence.seeds(dataset, [system], [rate]))
+        there += min(found, rules().seeds)
+        needed += rules().seeds
+    return there, needed
+
+
+def _needs(claim: Claim) -> list[tuple[str, str, float]]:
+    return list(
+        dict.fromkeys(
+            (place.dataset, system, rate)
+            for place in places(claim)
+            for rate in rates_of(place.at)
+            for system in claim.systems
+        )
+    )
+
+
+def _is_unfinished(claim: Claim, evidence: Evidence) -> bool:
+    fewest = min(
+        len(evidence.seeds(place.dataset, claim.systems, rates_of(place.at)))
+        for place in places(claim)
+    )
+    return fewest < rules().seeds
+
+
+def _sum_up(claim: Claim, cells: Sequence[Cell]) -> dict[str, object]:
+    """Turn cells into verdict, effect and reason."""
+    filled = [cell for cell in cells if not cell.is_empty]
+    counts = {
+        "cells": len(cells),
+        "won": sum(cell.is_won for cell in filled),
+        "sure": sum(cell.is_sure for cell in filled),
+        "lost": sum(cell.is_lost for cell in filled),
+        "empty": len(cells) - len(filled),
+        "n": min(cell.n for cell in cells),
+    }
+    if not filled:
+        return {
+            **counts,
+            "verdict": UNTESTABLE,
+            "reason": "the metric is not defined for the systems compared",
+        }
+    if claim.kind == "gain":
+        return {**counts, **_stated_gain(claim, filled[0])}
+    if len(cells) == 1 and claim.kind in ("better", "order", "faster"):
+        return {**counts, **_single(filled[0])}
+    return {**counts, **_several(claim, filled, counts)}
+
+
+def _single(cell: Cell) -> dict[str, object]:
+    if cell.is_sure:
+        verdict = REPRODUCED
+    elif cell.is_won and cell.hi >= rules().margin:
+        verdict = CONSISTENT
+    else:
+        verdict = REFUTED
+    return {**_effect_of(cell), "verdict": verdict, "reason": _versus(cell)}
+
+
+def _stated_gain(claim: Claim, cell: Cell) -> dict[str, object]:
+    stated = claim.stated or 0.0
+    holds = cell.lo <= stated <= cell.hi
+    if cell.is_sure and holds:
+        verdict = REPRODUCED
+    elif cell.is_won or holds:
+        verdict = CONSISTENT
+    else:
+        verdict = REFUTED
+    inside = "holds" if holds else "does not hold"
+    reason = f"{_versus(cell)}; the interval {inside} the stated {stated:g}"
+    return {**_effect_of(cell), "verdict": verdict, "reason": reason}
+
+
+def _several(
+    claim: Claim, cells: Sequence[Cell], counts: Mapping[str, int]
+) -> dict[str, object]:
+    share = counts["won"] / len(cells)
+    lo, hi = _share_interval(cells)
+    if claim.kind == "undefined":
+        verdict = REPRODUCED if share == 1 else CONSISTENT if share else REFUTED
+    else:
+        is_met = share == 1 if claim.quantity == "all" else share > 0.5
+        is_broken = claim.quantity == "all" and counts["lost"] > 0
+        if share <= 0.5 or is_broken:
+            verdict = REFUTED
+        else:
+            verdict = REPRODUCED if is_met and lo > 0.5 else CONSISTENT
+    reason = f"{counts['won']} of {len(cells)} cells won"
+    if not np.isnan(cells[0].lo):
+        reason += f", {counts['sure']} surely; {counts['lost']} surely lost"
+    if counts["empty"]:
+        reason += f"; {counts['empty']} more without a defined metric"
+    found = {"effect": share, "lo": lo, "hi": hi, "unit": "share"}
+    return {**found, "verdict": verdict, "reason": reason}
+
+
+def _share_interval(cells: Sequence[Cell]) -> tuple[float, float]:
+    """Return the interval of the share of won cells, all cells drawn together."""
+    drawn = [cell.won_draws for cell in cells]
+    if not all(draws.size for draws in drawn):
+        return np.nan, np.nan
+    return interval(np.mean(drawn, axis=0), rules().level)
+
+
+def _effect_of(cell: Cell) -> dict[str, object]:
+    unit = cell.place.metric or "seconds"
+    return {"effect": cell.gain, "lo": cell.lo, "hi": cell.hi, "unit": unit}
+
+
+def _versus(cell: Cell) -> str:
+    return f"{cell.first} against {cell.second} on {cell.place}"
+
+
+# --- cells by kind --------------------------------------------------------------------
+
+
+def _better(claim: Claim, evidence: Evidence) -> list[Cell]:
+    found = []
+    for place in places(claim):
+        rivals = [
+            _pair(place, claim.system, rival, claim.systems, evidence)
+            for rival in claim.rivals
+        ]
+        if claim.against == "best":
+            empty = [cell for cell in rivals if cell.is_empty]
+            rivals = empty[:1] or [min(rivals, key=lambda cell: cell.gain)]
+        found += rivals
+    return found
+
+
+def _order(claim: Claim, evidence: Evidence) -> list[Cell]:
+    return [
+        _pair(place, first, second, claim.systems, evidence)
+        for place in places(claim)
+        for first, second in claim.pairs
+    ]
+
+
+def _pair(
+    place: Place,
+    first: str,
+    second: str,
+    systems: Sequence[str],
+    evidence: Evidence,
+) -> Cell:
+    """Compare two systems on the seeds that all systems of the claim have."""
+    seeds = evidence.seeds(place.dataset, systems, rates_of(place.at))
+    ours, our_scores = evidence.number(place, first, seeds)
+    theirs, their_scores = evidence.number(place, second, seeds)
+    draws = _drawn_mean(our_scores - their_scores)
+    return _cell(place, first, second, ours - theirs, draws)
+
+
+def _value(claim: Claim, evidence: Evidence) -> list[Cell]:
+    printed = _printed(claim)
+    found = []
+    for place in places(claim):
+        target = printed.get((place.dataset, place.metric, place.at), np.nan)
+        if np.isnan(target):  # the table has a dash or no such cell
+            continue
+        metric = place.metric + ("_swapped" if "F1" in place.metric else "")
+        place = Place(place.dataset, metric, place.at)
+        sign = 1.0 if METRICS[metric].higher_is_better else -1.0
+        seeds = evidence.seeds(place.dataset, claim.systems, rates_of(place.at))
+        values, scores = evidence.number(place, claim.system, seeds)
+        off, draws = sign * values - target, sign * _drawn_mean(scores) - target
+        reach = rules().tolerance(metric, source(place.dataset).scale)
+        lo, hi = interval(draws, rules().level)
+        found.append(
+            Cell(
+                *(place, claim.system, "printed", float(off.mean()), lo, hi),
+                n=len(seeds),
+                is_won=bool(abs(off.mean()) <= reach),
+                is_sure=bool(-reach <= lo and hi <= reach),
+                is_lost=bool(lo > reach or hi < -reach),
+                won_draws=(np.abs(draws) <= reach).astype(float),
+            )
+        )
+    return found
+
+
+def _printed(claim: Claim) -> dict[tuple[str, str, object], float]:
+    """Return the paper's own row of a table, by data set, metric and rate."""
+    cells = published()
+    own = cells[
+        (cells["paper"] == claim.paper)
+        & (cells["table"] == claim.table)
+        & (cells["model"] == "Ours")
+    ]
+    names = {printed: name for name, printed in PRINTED_NAMES.items()}
+    at = own["rate"].astype(object)
+    at = at.where(own["rate"].notna(), places(claim)[0].at)
+    keys = zip(own["dataset"].map(names), own["key"], at, strict=True)
+    return dict(zip(keys, own["score"], strict=True))
+
+
+def _undefined(claim: Claim, evidence: Evidence) -> list[Cell]:
+    found = []
+    for place in places(claim):
+        seeds = evidence.seeds(place.dataset, claim.systems, rates_of(place.at))
+        values, _ = evidence.number(place, claim.system, seeds)
+        share = float(np.isnan(values).mean())
+        found.append(
+            _without_draws(place, claim.system, share, len(seeds), share > 0.5)
+        )
+    return found
+
+
+def _faster(claim: Claim, evidence: Evidence) -> list[Cell]:
+    found = []
+    for place in places(claim):
+        seeds = evidence.seeds(place.dataset, claim.systems, rates_of(place.at))
+        for first, second in claim.pairs:
+            costs = [
+                evidence.column("seconds_train", place.dataset, name, place.at, seeds)
+                / evidence.column("epochs", place.dataset, name, place.at, seeds)
+                for name in (first, second)
+            ]
+            saved = costs[1] - costs[0]
+            draws = _drawn_mean(np.tile(saved, (rules().resamples, 1)))
+            found.append(_cell(place, first, second, saved, draws))
+    return found
+
+
+def _training(claim: Claim, evidence: Evidence) -> list[Cell]:
+    """Return one cell per run, won if its loss behaves as claimed."""
+    is_as_claimed = {"converges": has_converged, "flat": is_flat}[claim.kind]
+    found = []
+    for place in places(claim):
+        seeds = evidence.seeds(place.dataset, claim.systems, rates_of(place.at))
+        losses = evidence.losses(place.dataset, claim.system, place.at, seeds)
+        for seed, loss in zip(seeds, losses, strict=True):
+            won = is_as_claimed(loss)
+            name = f"{claim.system}, seed {seed}"
+            found.append(_without_draws(place, name, float(won), len(seeds), won))
+    won = np.array([cell.is_won for cell in found], dtype=float)
+    counts = run_counts(len(found), rules().resamples)
+    return [
+        _with(cell, won_draws=counts[:, i] * won[i]) for i, cell in enumerate(found)
+    ]
+
+
+def has_converged(loss: Floats) -> bool:
+    """Whether a training loss has come down and then hardly moves.
+
+    Parameters
+    ----------
+    loss : array of float, shape (epochs,)
+
+    Returns
+    -------
+    bool
+        True if the last value is below the first, and the mean of the last fifth of the
+        epochs lies within a tenth of that way of the mean of the fifth before it.
+    """
+    fifth = max(1, len(loss) // 5)
+    if len(loss) < 2 * fifth or loss[-1] >= loss[0]:
+        return False
+    late, before = loss[-fifth:].mean(), loss[-2 * fifth : -fifth].mean()
+    return bool(abs(late - before) < 0.1 * (loss[0] - loss[-1]))
+
+
+def is_flat(loss: Floats) -> bool:
+    """Whether a training loss ends within a tenth of its first value."""
+    return bool(len(loss) and abs(loss[-1] - loss[0]) <= 0.1 * abs(loss[0]))
+
+
+def _counted(claim: Claim, evidence: Evidence) -> Verdict:
+    """Compare the class counts of a printed table with the data passports."""
+    cells = published()
+    table = cells[(cells["paper"] == claim.paper) & (cells["table"] == claim.table)]
+    name = {"id": claim.id, "view": evidence.view}
+    equal = compared = 0
+    for dataset in claim.datasets:
+        splits = load_passport(dataset, evidence.view, evidence.results).get("splits")
+        if splits is None:
+            reason = f"no data passport of {dataset} is published"
+            return Verdict(**name, verdict=UNFINISHED, reason=reason)
+        ours = splits.set_index("split")
+        own = table[table["dataset"] == PRINTED_NAMES[dataset]]
+        for row in own[own["split"].isin(ours.index)].itertuples():
+            counted = ours.at[row.split, row.metric.removeprefix("count_")]
+            compared += 1
+            equal += int(counted == row.value)
+    verdict = REPRODUCED if compared and equal == compared else REFUTED
+    return Verdict(
+        **name,
+        verdict=verdict,
+        effect=equal / compared,
+        unit="share",
+        cells=compared,
+        won=equal,
+        reason=f"{equal} of {compared} counts are the same",
+    )
+
+
+_CELLS: dict[str, Callable[[Claim, Evidence], list[Cell]]] = {
+    "better": _better,
+    "order": _order,
+    "gain": _better,
+    "value": _value,
+    "undefined": _undefined,
+    "converges": _training,
+    "flat": _training,
+    "faster": _faster,
+}
+
+
+def _drawn_mean(scores: Floats) -> Floats:
+    """Mean over drawn runs in every resample, (B, R) to (B,)."""
+    return mean_over_runs(scores, run_counts(scores.shape[1], rules().resamples))
+
+
+def _cell(place: Place, first: str, second: str, gains: Floats, draws: Floats) -> Cell:
+    gain = float(gains.mean())
+    lo, hi = (np.nan, np.nan) if np.isnan(gain) else interval(draws, rules().level)
+    return Cell(
+        *(place, first, second, gain, lo, hi, len(gains)),
+        is_won=gain > 0,
+        is_sure=bool(lo > 0),
+        is_lost=bool(hi < 0),
+        won_draws=(draws > 0).astype(float),
+    )
+
+
+def _without_draws(place: Place, first: str, gain: float, n: int, won: bool) -> Cell:
+    nothing = np.empty(0)
+    return Cell(place, first, "", gain, np.nan, np.nan, n, won, False, False, nothing)
+
+
+def _with(cell: Cell, won_draws: Floats) -> Cell:
+    return Cell(**{**vars(cell), "won_draws": won_draws})

@@ -1,0 +1,396 @@
+"""Verdicts: every sort of them, from runs whose scores are known by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from msa.data.missing import SEEDS
+from msa.study import verdicts
+from msa.study.claims import (
+    Claim,
+    ClaimError,
+    along,
+    claim,
+    in_words,
+    parse_system,
+    places,
+    read_claims,
+    rules,
+)
+from msa.study.grids import study_names
+from msa.study.publish import publish, publish_passport
+from msa.study.store import RunStore
+from msa.study.verdicts import Evidence, decide, has_converged, is_flat
+from msa.train.config import RunConfig
+from msa.train.metrics import RATES, score
+from tests.conftest import tiny_content
+
+CLIPS = 60
+RUN_SEEDS = (1111, 111, 11111)
+ALONE = {"rivals": ()}
+
+
+def labels() -> np.ndarray:
+    """Labels from -3 to 3 without a zero, as many positive as negative."""
+    return np.linspace(-3, 3, CLIPS).astype(np.float32)
+
+
+def content() -> dict:
+    """Return the tiny layout with a test split of ``CLIPS`` clips."""
+    found = tiny_content()
+    test = found["test"]
+    rows = np.arange(CLIPS) % 3
+    for name, column in test.items():
+        values = [column[row] for row in rows]
+        test[name] = np.stack(values) if isinstance(column, np.ndarray) else values
+    test["id"] = [f"testvideo$_${row}" for row in range(CLIPS)]
+    test["regression_labels"] = labels()
+    return found
+
+
+@pytest.fixture
+def evidence(tmp_path, tiny_file, monkeypatch):
+    """Publish runs with the given predictions and return what verdicts read."""
+
+    def make(predictions, view="clip-context", **more):
+        data = tiny_file(content=content(), view=view)
+        monkeypatch.setenv("MSA_DATA", str(data))
+        store = RunStore(tmp_path / "runs")
+        for (system, rate, seed), values in predictions.items():
+            store.write(record(system, rate, seed, values, view, **more))
+        publish(store, tmp_path / "results")
+        return Evidence(view, tmp_path / "results")
+
+    return make
+
+
+def record(system, rate, seed, prediction, view="clip-context", loss=(), seconds=1.0):
+    model, variant = parse_system(system)
+    config = RunConfig.resolve(
+        dataset="mosi",
+        view=view,
+        model=model,
+        variant=variant,
+        missing_rate=rate,
+        seed=seed,
+    )
+    return {
+        "run_id": config.run_id,
+        "config": config.model_dump(mode="json"),
+        "metrics": {"test": score(prediction, labels(), "mosi")},
+        "curves": [
+            {"epoch": e, "split": "train", "term": "total", "value": value}
+            for e, value in enumerate(loss, 1)
+        ],
+        "predictions": np.float32(prediction),
+        "epochs": max(1, len(loss)),
+        "best_epoch": 1,
+        "seconds": {"train": seconds * (2 if system == "MulT" else 1)},
+        "parameters": 1,
+        "peak_memory_mb": 1.0,
+        "environment": {"threads": 1},
+    }
+
+
+def off_by(errors, rate=0.0, systems=("MFMB-Net", "TFR-Net")):
+    """Predictions that miss every label by a constant, by system, rate and seed."""
+    return {
+        (system, rate, seed): labels() + error
+        for system, own in zip(systems, errors, strict=True)
+        for seed, error in zip(RUN_SEEDS, own, strict=False)
+    }
+
+
+def better(**fields) -> Claim:
+    """Return the claim that MFMB-Net beats TFR-Net in MAE on complete data."""
+    usual = {
+        **{"id": "x", "paper": "MFMB-Net", "where": "Table 3", "says": "better"},
+        **{"kind": "better", "page": "papers/mfmb-table-3", "datasets": ["mosi"]},
+        **{"system": "MFMB-Net", "rivals": ["TFR-Net"], "metrics": ["MAE"]},
+        "at": [0.0],
+    }
+    return Claim(**{**usual, **fields})
+
+
+# --- single cells ---------------------------------------------------------------------
+
+
+def test_a_gain_whose_interval_is_above_zero_is_reproduced(evidence):
+    found, cells = decide(better(), evidence(off_by([(0.1,) * 3, (0.3,) * 3])))
+    assert found.verdict == "reproduced"
+    assert found.effect == pytest.approx(0.2)  # 0.3 - 0.1, in every resample
+    assert (found.lo, found.hi) == (pytest.approx(0.2), pytest.approx(0.2))
+    assert (found.n, found.unit, found.published, found.needed) == (3, "MAE", 6, 6)
+    assert (cells[0].first, cells[0].second) == ("MFMB-Net", "TFR-Net")
+
+
+def test_a_gain_in_two_of_three_seeds_is_consistent(evidence):
+    # Gains of 0.3, 0.3 and -0.3: the mean is 0.1, and resamples of only the last seed
+    # (one in 27) reach below 0.
+    errors = [(0.1, 0.1, 0.4), (0.4, 0.4, 0.1)]
+    found, _ = decide(better(), evidence(off_by(errors)))
+    assert found.verdict == "consistent"
+    assert found.effect == pytest.approx(0.1)
+    assert found.lo < 0 < found.hi
+
+
+@pytest.mark.parametrize(
+    ("errors", "why"),
+    [
+        ([(0.3,) * 3, (0.1,) * 3], "the rival is better"),
+        ([(0.1,) * 3, (0.1,) * 3], "a tie is no gain"),
+        ([(0.3, 0.3, 0.299), (0.3, 0.3, 0.3)], "too small to matter"),
+    ],
+)
+def test_no_gain_or_one_below_the_margin_is_not_reproduced(evidence, errors, why):
+    found, _ = decide(better(), evidence(off_by(errors)))
+    assert found.verdict == "not reproduced", why
+
+
+def test_two_seeds_are_not_enough(evidence):
+    found, cells = decide(better(), evidence(off_by([(0.1,) * 3, (0.3,) * 2])))
+    assert found.verdict == "not enough runs yet"
+    assert (found.published, found.needed, cells) == (5, 6, [])
+    assert "5 of 6" in found.reason
+    assert np.isnan(found.effect)
+
+
+def test_the_strongest_rival_counts(evidence):
+    runs = off_by([(0.2,) * 3, (0.4,) * 3]) | off_by([(0.1,) * 3], systems=["TFN"])
+    found, cells = decide(better(rivals=["TFR-Net", "TFN"]), evidence(runs))
+    assert (found.verdict, cells[0].second) == ("not reproduced", "TFN")
+    assert found.effect == pytest.approx(-0.1)
+
+
+# --- several cells --------------------------------------------------------------------
+
+
+def test_most_cells_are_enough_where_the_paper_says_most(evidence):
+    # Won at rates 0.0 and 0.5, lost at 1.0, in every resample.
+    runs = off_by([(0.1,) * 3, (0.3,) * 3]) | off_by([(0.1,) * 3, (0.3,) * 3], 0.5)
+    there = evidence(runs | off_by([(0.3,) * 3, (0.1,) * 3], 1.0))
+    three = {"at": [0.0, 0.5, 1.0]}
+    most, _ = decide(better(**three, quantity="most"), there)
+    assert (most.verdict, most.won, most.lost, most.cells) == ("reproduced", 2, 1, 3)
+    assert most.effect == most.lo == most.hi == pytest.approx(2 / 3)
+    every, _ = decide(better(**three, quantity="all"), there)
+    assert every.verdict == "not reproduced"  # one cell is surely lost
+
+
+def test_a_cell_without_a_sure_loser_leaves_all_consistent(evidence):
+    runs = off_by([(0.1,) * 3, (0.3,) * 3]) | off_by([(0.1,) * 3, (0.3,) * 3], 0.5)
+    there = evidence(runs | off_by([(0.2,) * 3, (0.2,) * 3], 1.0))  # a tie
+    found, _ = decide(better(at=[0.0, 0.5, 1.0]), there)
+    assert (found.verdict, found.won, found.lost) == ("consistent", 2, 0)
+
+
+def test_half_of_the_cells_are_not_most(evidence):
+    runs = off_by([(0.1,) * 3, (0.3,) * 3]) | off_by([(0.3,) * 3, (0.1,) * 3], 0.5)
+    found, _ = decide(better(at=[0.0, 0.5], quantity="most"), evidence(runs))
+    assert (found.verdict, found.effect) == ("not reproduced", 0.5)
+
+
+def test_each_ablation_is_a_cell(evidence):
+    systems = ("MFMB-Net", "MFMB-Net w/o F-1", "MFMB-Net w/o Recon")
+    runs = off_by([(0.1,) * 3, (0.2,) * 3, (0.3,) * 3], systems=systems)
+    found, cells = decide(better(rivals=systems[1:], against="each"), evidence(runs))
+    assert (found.verdict, found.cells) == ("reproduced", 2)
+    assert [cell.gain for cell in cells] == pytest.approx([0.1, 0.2])
+
+
+def test_an_order_is_a_cell_per_pair(evidence):
+    runs = off_by([(0.1,) * 3, (0.3,) * 3]) | off_by([(0.2,) * 3], systems=["TFN"])
+    pairs = [["MFMB-Net", "TFN"], ["TFR-Net", "TFN"]]
+    found, _ = decide(better(kind="order", pairs=pairs, rivals=[]), evidence(runs))
+    assert (found.won, found.lost, found.verdict) == (1, 1, "not reproduced")
+
+
+def test_a_constant_leaves_the_cell_empty(evidence):
+    runs = off_by([(0.1,) * 3, (0.3,) * 3])
+    runs |= {("TFR-Net", 0.0, seed): np.ones(CLIPS) for seed in RUN_SEEDS}
+    there = evidence(runs)
+    both, _ = decide(better(metrics=["MAE", "Corr"]), there)
+    assert (both.verdict, both.empty, both.won) == ("reproduced", 1, 1)
+    only, _ = decide(better(metrics=["Corr"]), there)
+    assert (only.verdict, only.empty) == ("not testable here", 1)
+
+
+# --- numbers along the missing rates --------------------------------------------------
+
+
+def test_numbers_along_the_rates_by_hand():
+    assert along(0.3, np.array([[2.0], [3.0]])).tolist() == [2.0, 3.0]
+    assert along("drop 0.0 0.5", np.array([0.9, 0.6])) == pytest.approx(-0.3)
+    line = np.array(RATES)
+    assert along("AUILC", line) == pytest.approx(0.5)  # the triangle under y = x
+    # sum of r (1 - r) over 0.0, 0.1, ..., 1.0 is 1.65
+    assert along("MWA/10", line) == pytest.approx(0.165)
+    with pytest.raises(ClaimError, match="no rate 'mean'"):
+        decide(better(at=["mean"]), Evidence("clip-context"))
+
+
+def test_a_smaller_drop_is_a_gain(evidence):
+    # MFMB-Net loses 0.1 from rate 0.0 to 0.5, TFR-Net 0.4.
+    runs = off_by([(0.3,) * 3, (0.1,) * 3]) | off_by([(0.4,) * 3, (0.5,) * 3], 0.5)
+    found, _ = decide(better(at=["drop 0.0 0.5"]), evidence(runs))
+    assert (found.verdict, found.effect) == ("reproduced", pytest.approx(0.3))
+
+
+# --- the other kinds ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("stated", "verdict"),
+    [(0.2, "reproduced"), (0.1, "consistent"), (-0.5, "consistent")],
+)
+def test_a_stated_gain(evidence, stated, verdict):
+    there = evidence(off_by([(0.1,) * 3, (0.28, 0.3, 0.32)]))  # 0.18 to 0.22
+    found, _ = decide(better(kind="gain", stated=stated), there)
+    assert found.verdict == verdict
+
+
+def test_a_stated_gain_that_is_a_loss(evidence):
+    there = evidence(off_by([(0.3,) * 3, (0.1,) * 3]))
+    found, _ = decide(better(kind="gain", stated=0.2), there)
+    assert found.verdict == "not reproduced"
+
+
+@pytest.mark.parametrize(
+    ("error", "verdict"),
+    [(0.709, "reproduced"), (0.75, "not reproduced")],  # Table 3 prints 0.709, ± 0.03
+)
+def test_printed_values_need_frame_level_features(evidence, error, verdict):
+    fields = {"kind": "value", "table": "Table 3", "features": "frame-level", **ALONE}
+    runs = off_by([(error,) * 3], systems=["MFMB-Net"])
+    found, _ = decide(better(**fields), evidence(runs))
+    assert found.verdict == "not testable here"
+    found, cells = decide(better(**fields), evidence(runs, view="unaligned"))
+    assert found.verdict == verdict
+    assert cells[0].gain == pytest.approx(error - 0.709, abs=1e-6)
+
+
+def test_printed_f1_is_compared_with_swapped_weights(evidence):
+    fields = {"kind": "value", "table": "Table 3", "metrics": ["Non0_F1"], **ALONE}
+    runs = off_by([(0.0,) * 3], systems=["MFMB-Net"])
+    _, cells = decide(better(**fields), evidence(runs))
+    assert cells[0].place.metric == "Non0_F1_swapped"
+    assert cells[0].gain == pytest.approx(1 - 0.860)
+
+
+def test_undefined_metrics(evidence):
+    constant = {("MFMB-Net", 1.0, seed): np.ones(CLIPS) for seed in RUN_SEEDS}
+    there = evidence(constant | off_by([(0.1,) * 3], systems=["MFMB-Net"]))
+    fields = {"kind": "undefined", "metrics": ["Corr"], **ALONE}
+    seen = {
+        at: decide(better(**fields, at=at), there)[0].verdict
+        for at in ((1.0,), (0.0,), (0.0, 1.0))
+    }
+    assert list(seen.values()) == ["reproduced", "not reproduced", "consistent"]
+
+
+def test_convergence_by_hand():
+    falls = np.array([10.0, 5, 2, 1, 1, 1, 1, 1, 1, 1])
+    assert has_converged(falls)  # last fifth 1, the one before 1; came down by 9
+    assert not has_converged(falls[::-1])
+    assert not has_converged(np.arange(10.0, 0, -1))  # still falls: 1.5 against 3.5
+    assert is_flat(np.array([1.0, 5.0, 0.95]))
+    assert not is_flat(falls)
+
+
+@pytest.mark.parametrize(
+    ("kind", "loss", "verdict"),
+    [
+        ("converges", (10, 5, 2, 1, 1, 1, 1, 1, 1, 1), "reproduced"),
+        ("converges", (10, 9, 8, 7, 6, 5, 4, 3, 2, 1), "not reproduced"),
+        ("flat", (1, 1, 1), "reproduced"),
+    ],
+)
+def test_training_claims_look_at_every_run(evidence, kind, loss, verdict):
+    there = evidence(off_by([(0.1,) * 3], systems=["MFMB-Net"]), loss=loss)
+    found, cells = decide(better(kind=kind, metrics=[], **ALONE), there)
+    assert (found.verdict, len(cells)) == (verdict, 3)
+
+
+def test_time_is_counted_per_epoch(evidence):
+    runs = off_by([(0.1,) * 3, (0.1,) * 3], systems=["MISA", "MulT"])
+    there = evidence(runs, loss=(3, 2, 1, 1), seconds=8.0)  # MulT takes twice as long
+    fields = {"kind": "faster", "metrics": [], "system": None, "rivals": []}
+    found, _ = decide(better(**fields, pairs=[["MISA", "MulT"]]), there)
+    assert (found.verdict, found.effect) == ("reproduced", 2.0)  # 16 / 4 - 8 / 4
+    found, _ = decide(better(**fields, pairs=[["MulT", "MISA"]]), there)
+    assert found.verdict == "not reproduced"
+
+
+def test_counts_come_from_the_passport(evidence, tmp_path):
+    counted = claim("mfmb-data").model_copy(update={"datasets": ("mosi",)})
+    there = evidence(off_by([(0.1,)], systems=["TFN"]))
+    assert decide(counted, there)[0].verdict == "not enough runs yet"
+    splits = pd.DataFrame(
+        [("train", 552, 53, 679), ("valid", 92, 13, 124), ("test", 379, 30, 277)],
+        columns=["split", "negative", "neutral", "positive"],
+    )
+    for count, verdict in ((277, "reproduced"), (278, "not reproduced")):
+        splits.loc[2, "positive"] = count
+        tables = {"splits": splits}
+        publish_passport("mosi", "clip-context", tables, tmp_path / "results")
+        assert decide(counted, there)[0].verdict == verdict
+
+
+def test_an_explanation_is_never_decided():
+    found, _ = decide(claim("mit-heterogeneity"), Evidence("clip-context"))
+    assert (found.verdict, found.effect) == (
+        "not testable here",
+        pytest.approx(np.nan, nan_ok=True),
+    )
+    assert "measures no distance" in found.reason
+
+
+# --- the file and what is stored ------------------------------------------------------
+
+
+def test_the_papers_claims_can_all_be_decided():
+    listed = read_claims()
+    assert len(listed) >= 20
+    assert {c.paper for c in listed} == {"MFMB-Net", "MIT-FRNet"}
+    for entry in listed:
+        if entry.kind == "restores":
+            continue
+        assert entry.study in (*study_names(), None), entry.id
+        assert (entry.study is None) == (entry.kind in ("explanation", "counts"))
+        assert places(entry) or entry.study is None
+        assert in_words(entry).endswith(".")
+    assert rules().seeds == len(SEEDS)
+
+
+def test_a_claim_that_no_rule_can_decide_is_refused():
+    with pytest.raises(ValueError, match="kind gain needs stated"):
+        better(kind="gain")
+    with pytest.raises(ValueError, match="no system 'MFMB'"):
+        better(system="MFMB")
+    with pytest.raises(ClaimError, match="no claim 'x'"):
+        claim("x")
+
+
+def test_in_words_says_when_a_claim_falls():
+    words = in_words(better())
+    assert "MFMB-Net with TFR-Net" in words
+    assert "stays below 0.005" in words
+    assert "more than half of 2 cells" in in_words(better(at=[0, 1], quantity="most"))
+
+
+def test_verdicts_are_stored_and_come_back(evidence, tmp_path, monkeypatch):
+    one = better(id="one")
+    there = evidence(off_by([(0.1,) * 3, (0.3,) * 3]))
+    monkeypatch.setattr(verdicts, "read_claims", lambda: (one,))
+    folder = there.results
+    assert verdicts.publish_verdicts(folder) == ("claims.csv", "claim-cells.csv")
+    assert verdicts.publish_verdicts(folder) == ()
+    (row,) = verdicts.load_verdicts(folder).to_dict("records")
+    assert (row["id"], row["verdict"], row["n"]) == ("one", "reproduced", 3)
+    (cell,) = verdicts.load_claim_cells(folder).to_dict("records")
+    assert (cell["first"], cell["second"], cell["won"]) == ("MFMB-Net", "TFR-Net", 1)
+    # Without the labels, what is stored stays.
+    monkeypatch.setenv("MSA_DATA", str(tmp_path / "nothing"))
+    assert verdicts.publish_verdicts(folder) == ()
