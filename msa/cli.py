@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from msa import audit
+from msa import audit, bench
 
 if TYPE_CHECKING:
     from msa.data.load import Dataset
@@ -115,6 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_study(commands)
     _add_data(commands)
     audit.add_parser(commands)
+    bench.add_parser(commands)
     _add_notebook(commands)
     return parser
 

@@ -12,6 +12,9 @@ ORDER = ("data", "models", "train", "study", "report")
 ALLOWED = {layer: set(ORDER[: rank + 1]) for rank, layer in enumerate(ORDER)}
 # The audit reads published tables: a sibling of the report, strangers to each other.
 ALLOWED["audit"] = {*ORDER[:-1], "audit"}
+# The benchmark measures models and reads the passports; the book shows what it counts.
+ALLOWED["bench"] = {*ORDER[:-1], "bench"}
+ALLOWED["report"].add("bench")
 # Where a user comes in; nothing below may know of it.
 ALLOWED["cli"] = {*ALLOWED, "cli"}
 ALLOWED["__main__"] = set(ALLOWED)

@@ -1,0 +1,185 @@
+"""The command ``python -m msa bench models``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from typing import Any
+
+DATASETS = ("mosi", "mosei", "sims", "demo")
+KINDS = ("clip-context", "papers")
+MODES = ("frozen", "finetune")
+
+_DESCRIPTION = """\
+Measure how fast the models train: seconds per epoch, steps per second, peak memory,
+parameters and multiply-accumulate operations per sample, beside a module-by-module
+TFR-Net. A few steps of the real training loop are timed after a warm-up and scaled to
+a whole epoch. Nothing else should run on the machine meanwhile."""
+
+_EXAMPLES = """\
+examples:
+  python -m msa bench models --models TFR-Net "TFR-Net (plain)"
+  python -m msa bench models --encoder-mode frozen finetune --save
+  python -m msa bench models --shapes papers --steps 2 --json"""
+
+
+def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+    """Add the ``bench`` command to the command line of the project.
+
+    Parameters
+    ----------
+    subparsers : object
+        What ``ArgumentParser.add_subparsers`` returned.
+    """
+    group = subparsers.add_parser(
+        "bench", help="measure the speed of the models", description=_DESCRIPTION
+    )
+    verbs = group.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    parser = verbs.add_parser(
+        "models",
+        help="measure the models, one after the other",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--models",
+        nargs="+",
+        metavar="MODEL",
+        help="only these; MODEL/VARIANT measures another variant than the first",
+    )
+    parser.add_argument(
+        "--dataset", choices=DATASETS, default="mosi", help="default: mosi"
+    )
+    parser.add_argument(
+        "--shapes",
+        nargs="+",
+        choices=KINDS,
+        default=[KINDS[0]],
+        help="clip-context (default): the real data, or random tensors of its lengths; "
+        "papers: random tensors of the shapes of the papers' features",
+    )
+    parser.add_argument(
+        "--encoder-mode",
+        nargs="+",
+        choices=MODES,
+        default=[MODES[0]],
+        help="frozen (default): text features are ready; finetune: the encoder trains",
+    )
+    parser.add_argument(
+        "--steps",
+        type=_positive,
+        metavar="N",
+        help="mini-batches in each of the two measured passes (default: 20, papers 4)",
+    )
+    parser.add_argument(
+        "--threads", type=_positive, default=2, metavar="N", help="default: 2"
+    )
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu"
+    )
+    parser.add_argument(
+        "--save",
+        action="store_true",
+        help="merge the rows into results/benchmarks/models.csv, which the book shows",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    parser.set_defaults(command=_models)
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 up")
+    return int(text)
+
+
+def _models(options: argparse.Namespace) -> int:
+    from msa.bench.table import public_times, save_times, with_ratios
+    from msa.bench.timing import measure_all
+
+    rows = []
+    for row in measure_all(_jobs(options)):
+        rows.append(row)
+        if options.save:
+            save_times([row])  # at once: a long measurement may be interrupted
+        if not options.json:
+            print(_line(row), file=sys.stderr)
+    if options.json:
+        print(json.dumps(rows, indent=1))
+        return 0
+    import pandas as pd
+
+    print(_told(with_ratios(pd.DataFrame(rows))))
+    print(f"\npublic: {public_times()['label']}")
+    return 0
+
+
+def _jobs(options: argparse.Namespace) -> list[Any]:
+    from msa.bench.timing import STEPS, Job, entry_of, trained_models
+
+    systems = []
+    for text in options.models or trained_models():
+        name, _, variant = text.partition("/")
+        entry = entry_of(name)
+        variant = variant or entry.default_variant
+        entry.resolve(options.dataset, variant)  # refuses an unknown variant now
+        systems.append((entry.name, variant))
+    return [
+        Job(
+            name,
+            variant,
+            dataset=options.dataset,
+            shapes=shapes,
+            encoder_mode=mode,
+            steps=options.steps or STEPS[shapes],
+            threads=options.threads,
+            device=options.device,
+        )
+        for shapes in options.shapes
+        for mode in options.encoder_mode
+        for name, variant in systems
+    ]
+
+
+def _line(row: dict[str, Any]) -> str:
+    return (
+        f"{row['model']} ({row['variant']}), {row['shapes']}, {row['encoder_mode']}: "
+        f"{row['seconds_per_epoch']:.3g} s per epoch"
+    )
+
+
+def _told(times: Any) -> str:
+    """Lay the measured rows out as text, with what they were measured on."""
+    heads = {
+        "model": "model",
+        "variant": "variant",
+        "shapes": "shapes",
+        "encoder_mode": "text encoder",
+        "seconds_per_epoch": "s/epoch",
+        "steps_per_second": "steps/s",
+        "batch_size": "batch",
+        "peak_memory_mb": "peak MB",
+        "parameters": "parameters",
+        "macs_per_sample": "MACs/sample",
+        "public_seconds": "public s/epoch",
+        "faster_than_public": "x faster",
+        "faster_than_plain": "x plain",
+    }
+    shown = times[list(heads)].rename(columns=heads)
+    text = shown.to_string(index=False, float_format=_number, na_rep="–")
+    first = times.iloc[0]
+    content = "; ".join(dict.fromkeys(times["content"]))
+    return (
+        f"{text}\n\nOn: {content}; missing rate {first['missing_rate']:g}. Seconds per "
+        f"epoch are scaled from {times['steps'].min()} to {times['steps'].max()} steps "
+        f"after a warm-up to all training and validation rows.\n"
+        f"{first['device_name']}, {first['threads']} threads, torch {first['torch']}, "
+        f"python {first['python']}."
+    )
+
+
+def _number(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:,.3g}"

@@ -1,0 +1,201 @@
+"""Seconds per epoch, steps per second and peak memory of one model.
+
+Measured on a few steps of the real training loop, after one warm-up pass over the same
+rows, and scaled to the rows of a whole epoch. Every measurement has a process of its
+own, so that one model's memory is not another's.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+
+import torch
+
+from msa.bench import inputs
+from msa.bench.counts import macs_per_sample
+from msa.bench.plain_tfr_net import PlainTFRNet
+from msa.models.base import Hyper, Model, Reference
+from msa.models.finetune import FineTuned
+from msa.models.layers import count_parameters
+from msa.models.registry import MODELS, ModelEntry, UnknownModel, model_entry
+from msa.train.batches import DeviceSplit
+from msa.train.environment import environment, peak_memory_mb, reset_peak_memory
+from msa.train.trainer import evaluate, fit
+
+PLAIN = "TFR-Net (plain)"
+"""Name of the module-by-module TFR-Net among the measured systems."""
+
+EPOCHS = 2
+"""Passes over the measured rows: some models do more from the second epoch on."""
+
+STEPS = {"clip-context": 20, "papers": 4}
+"""Mini-batches in each measured pass, by kind of shape, if no other number is given."""
+
+_FEW = 2
+"""Validation rows while the training pass is timed; validation is timed by itself."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to measure.
+
+    Attributes
+    ----------
+    model, variant : str
+        A trained model of the registry, or ``PLAIN``.
+    dataset : str
+    shapes : str
+        One of ``inputs.KINDS``.
+    encoder_mode : {"frozen", "finetune"}
+    steps : int
+        Mini-batches in each measured pass.
+    threads : int
+    device : str
+    """
+
+    model: str
+    variant: str
+    dataset: str = "mosi"
+    shapes: str = "clip-context"
+    encoder_mode: str = "frozen"
+    steps: int = 20
+    threads: int = 2
+    device: str = "cpu"
+
+
+def trained_models() -> list[str]:
+    """Return the systems that can be measured: all that are trained, and ``PLAIN``."""
+    names = []
+    for name, entry in MODELS.items():
+        closed = isinstance(entry.build, type) and issubclass(entry.build, Reference)
+        names += [] if closed else [name]
+        names += [PLAIN] if name == "TFR-Net" else []
+    return names
+
+
+def entry_of(name: str) -> ModelEntry:
+    """Look a system up by name.
+
+    Raises
+    ------
+    UnknownModel
+        If there is none of that name that is trained.
+    """
+    if name == PLAIN:
+        return replace(
+            MODELS["TFR-Net"], name=PLAIN, build=PlainTFRNet, variants={"paper": {}}
+        )
+    entry = model_entry(name)
+    if entry.name not in trained_models():
+        raise UnknownModel(f"{entry.name} is solved in closed form: it has no epochs")
+    return entry
+
+
+def measure(job: Job) -> dict[str, object]:
+    """Measure a job in this process.
+
+    Returns
+    -------
+    dict
+        A row of ``results/benchmarks/models.csv``: the job, what it ran on, and
+
+        ``seconds_per_epoch``
+            One training pass and one validation pass over all rows (scaled).
+        ``steps_per_second``
+            Mini-batches trained per second, each through all stages of the model.
+        ``peak_memory_mb``
+            Largest resident memory of the process, libraries and data included; on a
+            GPU, of the device.
+        ``parameters``, ``macs_per_sample``
+            The model without the text encoder, at full length.
+    """
+    on_cpu = job.device == "cpu"
+    torch.set_num_threads(job.threads)
+    if on_cpu:
+        reset_peak_memory()
+    else:
+        torch.cuda.reset_peak_memory_stats()
+    entry = entry_of(job.model)
+    hyper = entry.resolve(job.dataset, job.variant)
+    work = inputs.workload(
+        job.dataset,
+        job.shapes,
+        job.encoder_mode,
+        rows=job.steps * hyper.batch_size,
+        device=job.device,
+    )
+    model, cost = _built(entry, hyper, work, job)
+    train = inputs.choose(work.train, job.steps * hyper.batch_size)
+    valid = inputs.choose(work.valid, hyper.batch_size)
+    training, validation = _seconds(model, train, valid, hyper)
+    steps = -(-len(train) // hyper.batch_size)  # rounded up
+    whole = {"train": training / len(train), "valid": validation / len(valid)}
+    return {
+        "model": entry.name,
+        "variant": job.variant,
+        "dataset": job.dataset,
+        "shapes": job.shapes,
+        "encoder_mode": job.encoder_mode,
+        "encoder": work.encoder,
+        "content": work.content,
+        "missing_rate": inputs.MISSING_RATE,
+        "batch_size": hyper.batch_size,
+        "steps": steps * EPOCHS,
+        "seconds_per_epoch": sum(whole[name] * n for name, n in work.whole.items()),
+        "steps_per_second": steps / training,
+        "peak_memory_mb": (
+            peak_memory_mb() if on_cpu else torch.cuda.max_memory_allocated() / 1e6
+        ),
+        **cost,
+        **_environment(job.device),
+    }
+
+
+def measure_all(jobs: Iterable[Job]) -> Iterator[dict[str, object]]:
+    """Measure jobs one after the other, each in a fresh process."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=1) as pool:
+        for job in jobs:
+            yield pool.submit(measure, job).result()
+
+
+def _built(
+    entry: ModelEntry, hyper: Hyper, work: inputs.Workload, job: Job
+) -> tuple[Model, dict[str, int]]:
+    torch.manual_seed(inputs.SEED)
+    model = entry.build(work.shapes, hyper)
+    cost = {
+        "parameters": count_parameters(model),
+        "macs_per_sample": macs_per_sample(model, work.shapes),
+    }
+    if job.encoder_mode == "finetune":
+        model = FineTuned(inputs.text_encoder(work), model)
+    return model.to(job.device), cost
+
+
+def _seconds(
+    model: Model, train: DeviceSplit, valid: DeviceSplit, hyper: Hyper
+) -> tuple[float, float]:
+    """Return seconds of a training pass over ``train``, and of one over ``valid``."""
+    few = inputs.choose(valid, _FEW)
+
+    def train_for(epochs: int) -> float:
+        found = fit(model, train, few, hyper, seed=inputs.SEED, max_epochs=epochs)
+        return found.seconds / found.epochs
+
+    train_for(1)  # warm-up
+    training = train_for(EPOCHS)
+    evaluate(model, valid, 1)  # warm-up
+    started = time.perf_counter()
+    evaluate(model, valid, 1)
+    return training, time.perf_counter() - started
+
+
+def _environment(device: str) -> dict[str, object]:
+    found = environment(device)
+    kept = ("device", "device_name", "threads", "torch", "python", "commit", "dirty")
+    return {key: found[key] for key in kept}
