@@ -116,23 +116,39 @@ class DeviceSplit:
         return self.batch(torch.arange(len(self)))
 
     def shuffled(
-        self, size: int, generator: torch.Generator, trim: bool = True
+        self,
+        size: int,
+        generator: torch.Generator,
+        trim: bool = True,
+        drop_last: bool = False,
     ) -> Iterator[Batch]:
         """Yield every row once, in random order; the last batch may be smaller.
 
         A last batch of one row joins the batch before it, because batch normalisation
-        has no variance to take from a single row.
+        has no variance to take from a single row. ``drop_last`` leaves an incomplete
+        last batch out instead.
         """
         order = torch.randperm(len(self), generator=generator)
+        if drop_last:
+            order = order[: self.complete(size)]
         parts = list(order.split(size))
         if len(parts) > 1 and len(parts[-1]) == 1:
             parts[-2:] = [torch.cat(parts[-2:])]
         for rows in parts:
             yield self.batch(rows, trim)
 
-    def by_length(self, size: int, trim: bool = True) -> Iterator[tuple[Tensor, Batch]]:
-        """Yield (rows, batch) over all rows, texts of similar length together."""
-        order = torch.argsort(self.lengths["text"], stable=True)
+    def complete(self, size: int) -> int:
+        """Return how many rows fill whole batches (all, if there is not even one)."""
+        return len(self) - len(self) % size if len(self) >= size else len(self)
+
+    def by_length(
+        self, size: int, trim: bool = True, rows: int | None = None
+    ) -> Iterator[tuple[Tensor, Batch]]:
+        """Yield (rows, batch), texts of similar length together.
+
+        Over all rows, or over the first ``rows``.
+        """
+        order = torch.argsort(self.lengths["text"][:rows], stable=True)
         for rows in order.split(size):
             yield rows, self.batch(rows, trim)
 

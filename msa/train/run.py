@@ -38,7 +38,7 @@ class RunRecord:
     curves : list of dict
         Rows ``epoch, split, term, value``; empty for closed-form references.
     predictions : ndarray of float32, shape (N_test,)
-        Test predictions in row order.
+        Test predictions in row order; NaN for rows that were not evaluated.
     best_epoch, epochs : int
         Chosen epoch and epochs trained (0 for closed-form references).
     seconds : dict of str to float
@@ -123,6 +123,12 @@ def build(config: RunConfig) -> Model | Reference:
     return FineTuned(TextEncoder(config.encoder), model)
 
 
+def _evaluated_rows(config: RunConfig, split: DeviceSplit) -> int:
+    """Return how many rows of a split count: all, but for a variant that drops some."""
+    hyper = config.entry.hyper(**config.hyper)
+    return split.complete(hyper.batch_size) if hyper.drop_last else len(split)
+
+
 def run(config: RunConfig, device: str = "cpu", progress: bool = False) -> RunRecord:
     """Run a configuration.
 
@@ -172,18 +178,23 @@ def run(config: RunConfig, device: str = "cpu", progress: bool = False) -> RunRe
             progress=progress,
         )
     clock.append(time.perf_counter())
+    rows = {name: _evaluated_rows(config, splits[name]) for name in SPLITS}
     predictions = {
         name: (
             model.predict(splits[name].whole())
             if isinstance(model, Reference)
-            else evaluate(model, splits[name], history.epochs)[0]
+            else evaluate(model, splits[name], history.epochs, rows[name])[0]
         )
         .numpy()
         .astype(np.float32)
         for name in SPLITS
     }
     metrics = {
-        name: score(predictions[name], splits[name].labels.cpu().numpy(), scale)
+        name: score(
+            predictions[name][: rows[name]],
+            splits[name].labels[: rows[name]].cpu().numpy(),
+            scale,
+        )
         for name in SPLITS
     }
     clock.append(time.perf_counter())

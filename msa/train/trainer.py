@@ -50,29 +50,39 @@ class Fit:
 
 @torch.no_grad()
 def evaluate(
-    model: Model, split: DeviceSplit, epoch: int = 0
+    model: Model, split: DeviceSplit, epoch: int = 0, rows: int | None = None
 ) -> tuple[Tensor, dict[str, float]]:
     """Predict a split and average its loss terms.
+
+    Parameters
+    ----------
+    model : Model
+    split : DeviceSplit
+    epoch : int
+        Whose loss weights count.
+    rows : int or None
+        Predict the first rows only.
 
     Returns
     -------
     predictions : Tensor of float32, shape (N,)
-        On the host, in row order.
+        On the host, in row order; NaN for rows that are not predicted.
     terms : dict of str to float
         Every loss term and the weighted ``"total"``, averaged over samples.
     """
     model.eval()
-    predictions = torch.empty(len(split), device=split.device)
+    predictions = torch.full((len(split),), math.nan, device=split.device)
+    count = len(split) if rows is None else rows
     weights = model.weights(epoch)
     sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=split.device))
-    for rows, batch in split.by_length(EVALUATION_BATCH, model.trims_padding):
+    for chosen, batch in split.by_length(EVALUATION_BATCH, model.trims_padding, rows):
         outputs = model(batch)
         predictions[batch.index] = outputs.prediction
         task = model.task_loss(outputs.prediction, batch.labels)
         for name, value in {"task": task, **outputs.losses}.items():
-            sums[name] += value * len(rows)
-            sums["total"] += weights[name] * value * len(rows)
-    terms = {name: float(value) / len(split) for name, value in sums.items()}
+            sums[name] += value * len(chosen)
+            sums["total"] += weights[name] * value * len(chosen)
+    terms = {name: float(value) / count for name, value in sums.items()}
     return predictions.float().cpu(), terms
 
 
@@ -94,17 +104,21 @@ class _Pass:
     def run(self, batches: Iterator[Batch], rows: int, epoch: int) -> dict[str, float]:
         """Train on the stage's share of ``rows`` rows; return the mean of each term."""
         hyper = self.hyper
+        window = hyper.running_sum or 1
         sums: dict[str, Tensor] = {}
         steps = seen = 0
         for batch in batches:
             total, terms = self.stage.objective(batch, epoch)
-            self.optimiser.zero_grad()
+            if steps % window == 0:
+                self.optimiser.zero_grad()
             total.backward()
             if hyper.clip_value is not None:
                 torch.nn.utils.clip_grad_value_(self.parameters, hyper.clip_value)
             if hyper.clip_norm is not None:
                 torch.nn.utils.clip_grad_norm_(self.parameters, hyper.clip_norm)
             self.optimiser.step()
+            if window > 1 and (steps + 1) % window == 0:
+                self.optimiser.step()  # the released loop steps a second time here
             for name, value in {**terms, "total": total}.items():
                 value = value.detach()
                 sums[name] = sums[name] + value if name in sums else value
@@ -156,16 +170,19 @@ def fit(
     passes = [_Pass(stage, hyper) for stage in model.stages(hyper)]
     result = Fit()
     best, best_state = math.inf, {}
+    held_rows = valid.complete(hyper.batch_size) if hyper.drop_last else None
     bar = tqdm(range(1, max_epochs + 1), disable=not progress, unit="epoch")
     for epoch in bar:
         model.train()
         means = {}
         for part in passes:
-            batches = train.shuffled(hyper.batch_size, order, model.trims_padding)
+            batches = train.shuffled(
+                hyper.batch_size, order, model.trims_padding, hyper.drop_last
+            )
             terms = part.run(batches, len(train), epoch)
             prefix = "" if part is passes[-1] else f"{part.stage.name}_"
             means |= {prefix + name: value for name, value in terms.items()}
-        _, held_out = evaluate(model, valid, epoch)
+        _, held_out = evaluate(model, valid, epoch, held_rows)
         _check_finite(epoch, train=means, valid=held_out)
         for split, values in (("train", means), ("valid", held_out)):
             result.curves.extend(
