@@ -1,0 +1,596 @@
+"""Paper against ours: every printed table again, cell by cell, from published runs.
+
+Rows, columns and units are the paper's. Where the paper has one row there are four:
+what it prints, our mean with its interval, the difference, and the number of seeds. A
+cell that has not been run says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.stats import kendalltau
+
+from msa.data.published import published
+from msa.data.registry import default_view, source
+from msa.data.text import default_encoder
+from msa.models.registry import model_entry
+from msa.report.labels import MISSING, VIEW_WORDS, axis_label
+from msa.report.tables import Table, rank_marks
+from msa.study.claims import FRAME_LEVEL
+from msa.study.grids import SEEDS
+from msa.study.publish import (
+    SYSTEM,
+    load_aggregates,
+    load_passport,
+    load_runs,
+    load_summary,
+    setting,
+)
+from msa.study.verdicts import PRINTED_NAMES
+from msa.train.config import RunConfig
+from msa.train.metrics import METRICS, RATES, mwa
+
+NOT_RUN = "not run yet"
+
+PARTS = ("paper", "ours", "difference", "seeds")
+"""The rows of a system."""
+
+_VARIANTS = {
+    "MIT-FRNet (ablation MMR)": "w/o MMR",
+    "MIT-FRNet (ablation MITR)": "w/o MITR",
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A table, or a figure made of a table, as the paper has it.
+
+    Attributes
+    ----------
+    paper, table : str
+        Where the printed numbers come from.
+    studies : tuple of str
+        What runs its cells, on the clip-context view.
+    number : str
+        ``"complete"`` (rate 0.0), ``"rate"`` (one column per rate), ``"AUILC"``,
+        ``"MWA/10"`` or ``"seconds"``.
+    columns : str
+        ``"metric"`` or ``"rate"``.
+    split : str
+        What a table is split by besides data sets: ``"metric"``, ``"model"`` or "".
+    """
+
+    paper: str
+    table: str
+    studies: tuple[str, ...]
+    number: str
+    columns: str = "metric"
+    split: str = ""
+
+
+SOURCES = {
+    "mfmb-table-2": Source("MFMB-Net", "Table 2", ("matrix-mosi",), "complete"),
+    "mfmb-table-3": Source(
+        "MFMB-Net", "Table 3", ("matrix-mosi", "matrix-mosei"), "complete"
+    ),
+    "mfmb-table-4": Source(
+        "MFMB-Net", "Table 4", ("matrix-mosi", "matrix-mosei"), "AUILC"
+    ),
+    "mfmb-table-5": Source("MFMB-Net", "Table 5", ("ablations",), "AUILC"),
+    "mit-table-4": Source(
+        "MIT-FRNet", "Table 4", ("matrix-mosi",), "rate", "rate", "metric"
+    ),
+    "mit-table-5": Source(
+        "MIT-FRNet", "Table 5", ("matrix-sims",), "rate", "rate", "metric"
+    ),
+    "mit-table-6": Source("MIT-FRNet", "Table 6", ("matrix-mosi",), "seconds", "rate"),
+    "mit-table-7": Source(
+        "MIT-FRNet", "Table 7", ("ablations",), "rate", "metric", "model"
+    ),
+    "mit-figure-6": Source("MIT-FRNet", "Table 4", ("matrix-mosi",), "MWA/10"),
+    "mit-figure-7": Source("MIT-FRNet", "Table 5", ("matrix-sims",), "MWA/10"),
+}
+"""Every table with scores, by the name of its page."""
+
+
+# --- the cells ------------------------------------------------------------------------
+
+
+def compared(
+    page: str,
+    *,
+    view: str | None = None,
+    encoder: str | None = None,
+    encoder_mode: str = "frozen",
+) -> pd.DataFrame:
+    """Put our numbers beside every printed cell of a table.
+
+    Parameters
+    ----------
+    page : str
+        A key of ``SOURCES``.
+    view, encoder : str, optional
+        Of our runs; the defaults of each data set when left out.
+    encoder_mode : {"frozen", "finetune"}
+
+    Returns
+    -------
+    DataFrame
+        One row per printed cell, in the order of the paper: ``dataset, row, metric,
+        variant, rate, printed, paper`` (in the paper's unit), ``system, model_variant,
+        key, factor, ours, lo, hi, n, seeds, status, view, encoder, encoder_mode`` (our
+        numbers in the paper's unit; ``status`` is empty where there is a number).
+    """
+    source_ = SOURCES[page]
+    cells = _printed_cells(source_)
+    ours = _Ours(view, encoder, encoder_mode)
+    rows = []
+    for cell in cells.to_dict("records"):
+        found = ours.number(source_, cell)
+        factor = cell["factor"]
+        if cell["arrow"]:
+            full = {"model_variant": model_entry(cell["system"]).default_variant}
+            found["full"] = ours.number(source_, {**cell, **full})["ours"] * factor
+        scaled = {k: found[k] * factor for k in ("ours", "lo", "hi")}
+        rows.append({**cell, **found, **scaled})
+    return pd.DataFrame(rows)
+
+
+def _printed_cells(source_: Source) -> pd.DataFrame:
+    """Return the printed cells with data set, system and metric in our names."""
+    cells = published()
+    own = cells[
+        (cells["paper"] == source_.paper) & (cells["table"] == source_.table)
+    ].reset_index(drop=True)
+    names = {printed: name for name, printed in PRINTED_NAMES.items()}
+    own = own.assign(dataset=own["dataset"].map(names), row=own["model"])
+    systems = [_system(source_.paper, row) for row in own["row"]]
+    own["system"], own["model_variant"] = zip(*systems, strict=True)
+    own["key"] = [
+        _key(source_, row, key) for row, key in zip(own["row"], own["key"], strict=True)
+    ]
+    own = own.rename(columns={"value": "paper_value"})
+    if source_.number == "MWA/10":
+        own = _weighted(own)
+    kept = ["dataset", "row", "metric", "variant", "rate", "printed", "paper_value"]
+    return own[[*kept, "system", "model_variant", "key", "factor", "arrow"]]
+
+
+def _system(paper: str, row: str) -> tuple[str, str]:
+    """Return model and variant of a printed row."""
+    if row.startswith("w/o"):
+        return paper, row
+    if row in _VARIANTS:
+        return paper, _VARIANTS[row]
+    model = paper if row == "Ours" else row
+    return model, model_entry(model).default_variant
+
+
+def _key(source_: Source, row: str, key: str) -> str:
+    """Return our metric for a printed one: F1 with the weights that were printed.
+
+    MFMB-Net quotes its baselines from a paper that weighs F1 correctly.
+    """
+    is_quoted = source_.paper == "MFMB-Net" and source_.table in ("Table 3", "Table 4")
+    if "F1" not in key or (is_quoted and row != "Ours"):
+        return key
+    return f"{key}_swapped"
+
+
+def _weighted(cells: pd.DataFrame) -> pd.DataFrame:
+    """Make the weighted average over rates of every system and metric.
+
+    A dash at rate 1.0 has weight 0 and counts as 0.
+    """
+    rows = []
+    for _, group in cells.groupby(["row", "metric", "variant"], sort=False):
+        group = group.sort_values("rate")
+        last = group["rate"] == 1.0
+        values = group["paper_value"].mask(last & group["paper_value"].isna(), 0.0)
+        value = float(mwa(values.to_numpy(), group["rate"].to_numpy(), 10))
+        first = group.iloc[0].to_dict()
+        blank = {"rate": np.nan, "arrow": ""}
+        text = MISSING if np.isnan(value) else f"{value:.2f}"
+        rows.append({**first, **blank, "paper_value": value, "printed": text})
+    return pd.DataFrame(rows)
+
+
+class _Ours:
+    """Published numbers by system; knows which runs belong to a printed cell."""
+
+    def __init__(self, view: str | None, encoder: str | None, mode: str) -> None:
+        self.view, self.encoder, self.mode = view, encoder, mode
+        self.runs = load_runs()
+        self.summary = _by_place(load_summary(), "missing_rate")
+        self.sweeps = _by_place(load_aggregates(), "aggregate")
+        self._configs: dict[tuple, RunConfig] = {}
+
+    def number(self, source_: Source, cell: Mapping[str, object]) -> dict[str, object]:
+        rate = {"rate": cell["rate"], "seconds": cell["rate"]}.get(source_.number, 0.0)
+        config = self.config(cell, float(rate))
+        place = {"view": config.view, "encoder": config.encoder}
+        if source_.number == "seconds":
+            found = self._seconds(config)
+        else:
+            found = self._score(config, source_.number, str(cell["key"]))
+        return {**found, **place, "encoder_mode": self.mode}
+
+    def config(self, cell: Mapping[str, object], rate: float) -> RunConfig:
+        """Return the first run of a cell."""
+        place = (cell["dataset"], cell["system"], cell["model_variant"], rate)
+        if place not in self._configs:
+            dataset, model, variant, _ = place
+            view = self.view or default_view(dataset)
+            language = source(dataset, view).language
+            self._configs[place] = RunConfig.resolve(
+                dataset=dataset,
+                view=view,
+                model=model,
+                variant=variant,
+                encoder=self.encoder or default_encoder(language),
+                encoder_mode=self.mode,
+                missing_rate=rate,
+                seed=SEEDS[0],
+            )
+        return self._configs[place]
+
+    def _score(self, config: RunConfig, number: str, key: str) -> dict[str, object]:
+        system = self._system(config)
+        is_curve = number not in ("complete", "rate")
+        table = self.sweeps if is_curve else self.summary
+        place = (*system, number if is_curve else config.missing_rate, key)
+        if place not in table:
+            return _nothing(self._status(config, is_curve))
+        row = table[place]
+        found = {"ours": row["mean"], "lo": row["lo"], "hi": row["hi"]}
+        return {**found, "n": int(row["n"]), "seeds": row["seeds"], "status": ""}
+
+    def _seconds(self, config: RunConfig) -> dict[str, object]:
+        """Return seconds of training per epoch: mean, least and most of the seeds."""
+        own = self._runs(config)
+        own = own[own["missing_rate"] == config.missing_rate]
+        if own.empty:
+            return _nothing(NOT_RUN)
+        cost = own["seconds_train"] / own["epochs"]
+        found = {"ours": cost.mean(), "lo": cost.min(), "hi": cost.max()}
+        seeds = " ".join(map(str, sorted(own["seed"])))
+        return {**found, "n": len(own), "seeds": seeds, "status": ""}
+
+    def _status(self, config: RunConfig, is_curve: bool) -> str:
+        rates = self._runs(config)["missing_rate"].nunique()
+        return f"{rates} of {len(RATES)} rates" if is_curve and rates else NOT_RUN
+
+    def _runs(self, config: RunConfig) -> pd.DataFrame:
+        system = dict(zip(SYSTEM, self._system(config), strict=True))
+        own = self.runs
+        for column, value in system.items():
+            own = own[own[column] == value]
+        return own
+
+    def _system(self, config: RunConfig) -> tuple[str, ...]:
+        fields = {**config.model_dump(), "setting": setting(config.model_dump())}
+        return tuple(fields[name] for name in SYSTEM)
+
+
+def _by_place(frame: pd.DataFrame, at: str) -> dict[tuple, dict[str, object]]:
+    """Return published estimates by system, rate or aggregate, and metric."""
+    keys = [*SYSTEM, at, "metric"]
+    return {tuple(row[key] for key in keys): row for row in frame.to_dict("records")}
+
+
+def _nothing(status: str) -> dict[str, object]:
+    nan = dict.fromkeys(("ours", "lo", "hi"), np.nan)
+    return {**nan, "n": 0, "seeds": "", "status": status}
+
+
+# --- the tables -----------------------------------------------------------------------
+
+
+def paper_tables(page: str, cells: pd.DataFrame) -> list[Table]:
+    """Lay compared cells out as the paper does.
+
+    Parameters
+    ----------
+    page : str
+        A key of ``SOURCES``.
+    cells : DataFrame
+        From :func:`compared`.
+
+    Returns
+    -------
+    list of Table
+        One per data set, and per metric or ablation where the paper's table is that
+        long. Each printed row becomes the rows ``PARTS``.
+    """
+    source_ = SOURCES[page]
+    by = ["dataset"]
+    by += {"metric": ["metric", "variant"], "model": ["row"], "": []}[source_.split]
+    return [
+        _table(page, source_, part, "-".join(_slug(name) for name in names if name))
+        for names, part in cells.groupby(by, sort=False)
+    ]
+
+
+def _table(page: str, source_: Source, cells: pd.DataFrame, suffix: str) -> Table:
+    cells = cells.assign(column=_columns(source_, cells), line=_lines(source_, cells))
+    columns = list(dict.fromkeys(cells["column"]))
+    lines = list(dict.fromkeys(cells["line"]))
+    head = "Missing rate" if source_.split == "model" else "System"
+    texts, commands = [], {}
+    for line in lines:
+        own = cells[cells["line"] == line].set_index("column")
+        commands[len(texts) + 1] = _commands(source_, own)
+        for part in PARTS if (own["status"] == "").any() else PARTS[:2]:
+            row = {c: _text(part, own.loc[c], _places(cells, c)) for c in columns}
+            texts.append({head: line, "": part, **row})
+    frame = pd.DataFrame(texts)
+    marks = pd.DataFrame("", index=frame.index, columns=frame.columns)
+    if source_.split != "model":
+        for column in columns:
+            own = cells[cells["column"] == column].set_index("line").loc[lines]
+            higher = source_.number != "seconds" and _is_higher_better(own)
+            for part, field in (("paper", "paper_value"), ("ours", "ours")):
+                found = rank_marks(own[field], higher, _places(cells, column))
+                marks.loc[frame[""] == part, column] = found
+    data = cells.drop(columns=["line", "column"]).assign(
+        difference=cells["ours"] - cells["paper_value"]
+    )
+    name = f"{page}-{suffix}"
+    return Table(name, _caption(source_, cells), frame, marks, data, commands)
+
+
+def _columns(source_: Source, cells: pd.DataFrame) -> list[str]:
+    if source_.columns == "rate":
+        return [f"{rate:.1f}" for rate in cells["rate"]]
+    sides = {"has0": " (left)", "non0": " (right)", "": ""}
+    if source_.paper == "MIT-FRNet":
+        sides = {"has0": " (-)", "non0": " (*)", "": ""}
+    pairs = zip(cells["metric"], cells["variant"], strict=True)
+    return [metric + sides[variant] for metric, variant in pairs]
+
+
+def _lines(source_: Source, cells: pd.DataFrame) -> list[str]:
+    if source_.split == "model":
+        return [f"{rate:.1f}" for rate in cells["rate"]]
+    return [f"{source_.paper} (ours)" if r == "Ours" else r for r in cells["row"]]
+
+
+def _text(part: str, cell: pd.Series, places: int) -> str:
+    if part == "paper":
+        arrow = {"up": " ▲", "down": " ▼"}.get(cell["arrow"], "")
+        return (cell["printed"] if cell["printed"] != "-" else MISSING) + arrow
+    if part == "seeds":
+        return str(cell["n"])
+    if part == "ours" and cell["status"]:
+        return cell["status"]
+    if np.isnan(cell["ours"]):
+        return MISSING
+    if part == "ours":
+        bounds = f"[{cell['lo']:.{places}f} to {cell['hi']:.{places}f}]"
+        return f"{cell['ours']:.{places}f}{_our_arrow(cell)} {bounds}"
+    difference = cell["ours"] - cell["paper_value"]
+    return MISSING if np.isnan(difference) else f"{difference:+.{places}f}"
+
+
+def _our_arrow(cell: pd.Series) -> str:
+    """Return which way a score goes from our full model to ours without a part."""
+    full = cell.get("full", np.nan)
+    if np.isnan(full) or cell["ours"] == full:
+        return ""
+    return " ▲" if cell["ours"] > full else " ▼"
+
+
+def _places(cells: pd.DataFrame, column: str) -> int:
+    """Return the decimals to print: as many as the paper has, at least one."""
+    texts = cells.loc[cells["column"] == column, "printed"]
+    return max(1, *(len(text.partition(".")[2]) for text in texts))
+
+
+def _is_higher_better(cells: pd.DataFrame) -> bool:
+    return all(METRICS[key].higher_is_better for key in cells["key"])
+
+
+def _commands(source_: Source, own: pd.DataFrame) -> list[str]:
+    """Return the commands of the first seed of a row."""
+    cell = own.iloc[0].to_dict()
+    is_curve = source_.number in ("AUILC", "MWA/10")
+    rates = sorted(own["rate"].dropna().unique()) or [0.0]
+    ours = _Commands(cell["view"], cell["encoder"], cell["encoder_mode"])
+    return [ours.config(cell, r).command() for r in (RATES if is_curve else rates)]
+
+
+class _Commands(_Ours):
+    """Configurations without published numbers."""
+
+    def __init__(self, view: str, encoder: str, mode: str) -> None:
+        self.view, self.encoder, self.mode = view, encoder, mode
+        self._configs = {}
+
+
+def _caption(source_: Source, cells: pd.DataFrame) -> str:
+    data = source(cells["dataset"].iloc[0], cells["view"].iloc[0])
+    what = {
+        "complete": "complete data (missing rate 0.0)",
+        "rate": "by missing rate",
+        "AUILC": "area under the line over missing rates 0.0 to 1.0 (AUILC)",
+        "MWA/10": "weighted average over missing rates (eq. 25, divided by 10), made "
+        "of the printed table for the paper",
+        "seconds": "seconds; the paper does not say of what, ours are the seconds of "
+        "training per epoch, with the least and the most of the seeds",
+    }[source_.number]
+    metric = ""
+    if source_.split == "metric":
+        metric = f"{axis_label(cells['key'].iloc[0])}, "
+    elif source_.split == "model":
+        metric = f"{cells['row'].iloc[0]}, "
+    brackets = "" if source_.number == "seconds" else "Brackets: 95 % intervals. "
+    f1 = ""
+    if any("F1" in key for key in cells["key"]):
+        f1 = "F1 of both sides with the weights that the paper printed. "
+    arrows = "▲ ▼: above or below the full model. " if cells["arrow"].any() else ""
+    return (
+        f"{source_.paper}, {source_.table}: {metric}{data.title}, {what}. "
+        f"{place(cells)} {arrows}{brackets}{f1}All in the paper's units; difference is "
+        "ours minus paper."
+    )
+
+
+def place(cells: pd.DataFrame) -> str:
+    """Say on what features, encoder and seeds our numbers of some cells stand."""
+    view, mode = cells["view"].iloc[0], cells["encoder_mode"].iloc[0]
+    encoders = ", ".join(dict.fromkeys(cells["encoder"]))
+    seeds = sorted({int(s) for text in cells["seeds"] for s in text.split()})
+    runs = f"seeds {', '.join(map(str, seeds))}" if seeds else "nothing run yet"
+    return f"Ours: {VIEW_WORDS[view]}, text encoder {encoders} ({mode}), {runs}."
+
+
+# --- in words -------------------------------------------------------------------------
+
+
+def state(page: str, cells: pd.DataFrame) -> str:
+    """Say at the top of a page what its numbers are, and what is still to run.
+
+    Parameters
+    ----------
+    page : str
+        A key of ``SOURCES``.
+    cells : DataFrame
+        From :func:`compared`.
+
+    Returns
+    -------
+    str
+        Markdown.
+    """
+    source_, view = SOURCES[page], cells["view"].iloc[0]
+    names = [source(d, view).title for d in dict.fromkeys(cells["dataset"])]
+    done = int((cells["status"] == "").sum())
+    rates = "0.0" if source_.number == "complete" else "0.0 to 1.0 in steps of 0.1"
+    suffix = "" if view == "clip-context" else f"-{view}"
+    lines = [
+        f"**Data:** {' and '.join(names)}. {place(cells)} Missing rates {rates}, the "
+        f"same in train, valid and test. **{done} of {len(cells)} cells** have been "
+        "run" + ("." if done == len(cells) else "; the others say so. To run them:")
+    ]
+    if view not in FRAME_LEVEL:
+        lines[0] = (
+            "**Not the papers' features:** orders and shapes can be compared with the "
+            f"paper, values cannot. {lines[0]}"
+        )
+    if done < len(cells):
+        runs = [f"python -m msa study run {s}{suffix}" for s in source_.studies]
+        commands = "\n".join([*runs, "python -m msa study publish"])
+        lines.append(f"```bash\n{commands}\n```")
+    return "\n\n".join(lines)
+
+
+def in_short(page: str, cells: pd.DataFrame) -> str:
+    """Sum a page up: how far it is, how far off, and whether the orders agree."""
+    both = cells.dropna(subset=["ours", "paper_value"])
+    if both.empty:
+        return f"None of the {len(cells)} printed cells has been run yet."
+    ours, printed = both["ours"], both["paper_value"]
+    above, below = int((ours > printed).sum()), int((ours < printed).sum())
+    words = [
+        f"{len(both)} of {len(cells)} printed cells have a number of ours beside them, "
+        f"{above} above the paper's and {below} below it."
+    ]
+    taus = agreement(page, cells)
+    if len(taus):
+        words.append(
+            f"The order of the systems agrees with the paper's by a Kendall tau of "
+            f"{taus.mean():.2f}, averaged over {len(taus)} columns (1: the same order, "
+            "0: unrelated, -1: reversed)."
+        )
+    return " ".join(words)
+
+
+def agreement(page: str, cells: pd.DataFrame) -> pd.Series:
+    """Return Kendall's tau between the paper's and our order of systems, by column.
+
+    Columns with fewer than four systems that both have are left out, and so are those
+    in which all systems are equal.
+    """
+    both = cells.dropna(subset=["ours", "paper_value"])
+    keys = ["dataset", "metric", "variant", "rate"]
+    groups = [g for _, g in both.groupby(keys, dropna=False) if len(g) >= 4]
+    taus = [kendalltau(g["ours"], g["paper_value"]).statistic for g in groups]
+    return pd.Series(taus, dtype=float).dropna()
+
+
+def counts_table(paper: str, view: str = "clip-context") -> Table:
+    """Put the clips by class and split of a paper's data table beside the passports'.
+
+    Parameters
+    ----------
+    paper : {"MFMB-Net", "MIT-FRNet"}
+        Whose table: Table 1 of MFMB-Net, Table 2 of MIT-FRNet.
+    view : str
+        Feature view of the passports.
+
+    Returns
+    -------
+    Table
+        A cell is negative/neutral/positive, as the papers print it.
+    """
+    table = {"MFMB-Net": "Table 1", "MIT-FRNet": "Table 2"}[paper]
+    cells = published()
+    cells = cells[(cells["paper"] == paper) & (cells["table"] == table)]
+    rows, tidy = [], []
+    for printed_name, own in cells.groupby("dataset", sort=False):
+        dataset = {v: k for k, v in PRINTED_NAMES.items()}[printed_name]
+        ours = _passport_counts(dataset, view)
+        numbers = own.pivot(index="split", columns="metric", values="value")
+        splits = list(dict.fromkeys(own["split"]))
+        title = source(dataset, view).title
+        counted = [_joined(numbers.loc[s], ours.get(s)) for s in splits]
+        for part in ("paper", "ours", "difference"):
+            row = {s: c[part] for s, c in zip(splits, counted, strict=True)}
+            rows.append({"Data set": title, "": part, **row})
+        for split, count in zip(splits, counted, strict=True):
+            tidy.append({"dataset": dataset, "split": split, **count})
+    frame = pd.DataFrame(rows)
+    caption = (
+        f"{paper}, {table}: clips below, at and above 0, by split; beside them "
+        f"those of the files behind our runs ({view} view). Exact counts, no interval."
+    )
+    marks = pd.DataFrame("", index=frame.index, columns=frame.columns)
+    name = f"{paper.lower()}-{_slug(table)}"
+    return Table(name, caption, frame, marks, pd.DataFrame(tidy))
+
+
+def _passport_counts(dataset: str, view: str) -> dict[str, pd.Series]:
+    splits = load_passport(dataset, view).get("splits")
+    if splits is None:
+        return {}
+    classes = ["negative", "neutral", "positive"]
+    counts = splits.set_index("split")[classes].add_prefix("count_")
+    counts["count_all"] = counts.sum(axis=1)
+    counts.loc["all"] = counts.sum()
+    return dict(counts.iterrows())
+
+
+def _joined(paper: pd.Series, ours: pd.Series | None) -> dict[str, str]:
+    """Write the counts of a split as the papers do: by class, or all together."""
+    names = [f"count_{name}" for name in ("negative", "neutral", "positive", "all")]
+    names = [
+        name for name in names if name in paper.index and paper[name] == paper[name]
+    ]
+    texts = {"paper": "/".join(f"{paper[name]:.0f}" for name in names)}
+    if ours is None:
+        return {**texts, "ours": NOT_RUN, "difference": MISSING}
+    return {
+        **texts,
+        "ours": "/".join(f"{ours[name]:.0f}" for name in names),
+        "difference": "/".join(
+            f"{ours[name] - paper[name]:+.0f}".replace("+0", "0") for name in names
+        ),
+    }
+
+
+def _slug(name: str) -> str:
+    return "".join(c if c.isalnum() else "-" for c in str(name).lower()).strip("-")

@@ -1,0 +1,197 @@
+"""MIT-FRNet's Figures 5 to 9 again, from published runs."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from msa.data.registry import default_view, source
+from msa.data.text import default_encoder
+from msa.report.compare import NOT_RUN, place
+from msa.report.labels import VIEW_WORDS, curves_of, main_runs, seeds_used
+from msa.report.style import SPLIT_COLOURS, Picture, house_style, system_style
+from msa.study.publish import load_runs
+from msa.train.metrics import METRICS, RATES
+
+
+def mwa_picture(cells: pd.DataFrame, name: str) -> Picture:
+    """Draw weighted averages over missing rates, the paper's and ours, by system.
+
+    Parameters
+    ----------
+    cells : DataFrame
+        From :func:`msa.report.compare.compared` for the pages of Figures 6 and 7.
+    name : str
+        Stem of the file names.
+
+    Returns
+    -------
+    Picture
+        A panel per data set and metric; open marks are the paper's (from its tables),
+        full ones ours with their intervals. Systems without ours say so.
+    """
+    panels = list(cells.groupby(["dataset", "key"], sort=False))
+    columns = 4
+    rows = -(-len(panels) // columns)
+    with house_style():
+        figure, axes = plt.subplots(
+            *(rows, columns),
+            figsize=(11.0, 2.1 * rows + 0.6),
+            squeeze=False,
+            layout="constrained",
+        )
+        for axis, ((dataset, key), own) in zip(axes.flat, panels, strict=False):
+            _mwa_panel(axis, own)
+            title = source(dataset, own["view"].iloc[0]).title
+            axis.set_title(f"{title}\n{METRICS[key].name}", fontsize=10)
+        for axis in axes.flat[len(panels) :]:
+            axis.set_axis_off()
+        marks = [
+            Line2D([], [], color="#444", marker="o", mfc="white", ls="", label="paper"),
+            Line2D([], [], color="#444", marker="o", label="ours, 95 % interval"),
+        ]
+        figure.legend(handles=marks, loc="outside lower center", ncols=2)
+    caption = (
+        "Weighted average over missing rates (eq. 25, divided by 10), in the paper's "
+        "units. The paper prints no numbers with its figures: open marks are computed "
+        f"from its tables. For MAE less is better. {place(cells)}"
+    )
+    return Picture.of(figure, name, _mwa_in_words(panels), caption)
+
+
+def _mwa_panel(axis: Axes, own: pd.DataFrame) -> None:
+    for number, cell in enumerate(own.itertuples()):
+        style = system_style(cell.system)
+        look = {"color": style.colour, "marker": style.marker, "ls": ""}
+        axis.plot(cell.paper_value, number, mfc="white", **look)
+        if cell.status:
+            axis.text(
+                1.0,
+                number,
+                f" {cell.status}",
+                fontsize=7,
+                va="center",
+                transform=axis.get_yaxis_transform(),
+            )
+            continue
+        axis.plot(cell.ours, number, **look)
+        axis.hlines(number, cell.lo, cell.hi, color=style.colour)
+    axis.set_yticks(range(len(own)), own["system"], fontsize=9)
+    axis.set_ylim(len(own) - 0.4, -0.6)
+    axis.tick_params(axis="x", labelsize=8)
+    axis.margins(x=0.1)
+
+
+def _mwa_in_words(panels: list) -> str:
+    words = []
+    for (dataset, key), own in panels:
+        better = METRICS[key].higher_is_better
+        best = []
+        for whose, column in (("paper", "paper_value"), ("ours", "ours")):
+            known = own.dropna(subset=column).sort_values(column, ascending=not better)
+            leader = known["system"].iloc[0] if len(known) else NOT_RUN
+            best.append(f"{whose} {leader}")
+        words.append(f"{dataset} {METRICS[key].name}: best in {', '.join(best)}")
+    return ". ".join(words) + "."
+
+
+def convergence_picture(
+    dataset: str,
+    model: str = "MIT-FRNet",
+    *,
+    view: str | None = None,
+    encoder: str | None = None,
+    encoder_mode: str = "frozen",
+    name: str | None = None,
+) -> Picture:
+    """Draw the total loss over epochs at every missing rate.
+
+    Parameters
+    ----------
+    dataset, model : str
+    view, encoder : str, optional
+        The data set's defaults when left out.
+    encoder_mode : {"frozen", "finetune"}
+    name : str, optional
+        Stem of the file names.
+
+    Returns
+    -------
+    Picture
+        A panel per missing rate, a line per seed and split, a dot at the epoch whose
+        weights are tested. Rates without a run say so.
+    """
+    view = view or default_view(dataset)
+    encoder = encoder or default_encoder(source(dataset, view).language)
+    runs = main_runs(load_runs())
+    for column, value in (
+        ("dataset", dataset),
+        ("view", view),
+        ("model", model),
+        ("encoder", encoder),
+        ("encoder_mode", encoder_mode),
+    ):
+        runs = runs[runs[column] == value]
+    curves = curves_of(runs) if len(runs) else pd.DataFrame(columns=["run_id", "term"])
+    total = curves[curves["term"] == "total"]
+    title = source(dataset, view).title
+    with house_style():
+        figure, axes = plt.subplots(
+            *(3, 4), figsize=(11.0, 7.4), sharex=True, layout="constrained"
+        )
+        for axis, rate in zip(axes.flat, RATES, strict=False):
+            _loss_panel(axis, runs[np.isclose(runs["missing_rate"], rate)], total)
+            axis.set_title(f"missing rate {rate:.1f}", fontsize=10)
+        axes.flat[-1].set_axis_off()
+        for axis in (*axes[-1, :3], axes[1, 3]):
+            axis.set_xlabel("epoch")
+            axis.xaxis.set_tick_params(labelbottom=True)
+        for axis in axes[:, 0]:
+            axis.set_ylabel("total loss")
+        lines = [Line2D([], [], color=SPLIT_COLOURS[s], label=s) for s in _SPLITS]
+        lines.append(Line2D([], [], color="#444", marker="o", ls="", label="tested"))
+        axes.flat[-1].legend(handles=lines, loc="center", title=f"{model}\n{title}")
+    seeds = seeds_used(runs) if len(runs) else NOT_RUN
+    caption = (
+        f"{model} on {title}: weighted sum of all loss terms after every epoch, a line "
+        f"per seed. {VIEW_WORDS[view].capitalize()}, text encoder {encoder} "
+        f"({encoder_mode}); {seeds}. The axes differ: the terms count missing steps, "
+        "and there are none at rate 0.0."
+    )
+    stem = name or f"{dataset}-{model}-convergence"
+    return Picture.of(figure, stem, _losses_in_words(runs, total, model), caption)
+
+
+_SPLITS = ("train", "valid")
+
+
+def _loss_panel(axis: Axes, runs: pd.DataFrame, total: pd.DataFrame) -> None:
+    if runs.empty:
+        axis.text(0.5, 0.5, NOT_RUN, ha="center", transform=axis.transAxes)
+        axis.set_yticks([])
+        return
+    for run in runs.itertuples():
+        own = total[total["run_id"] == run.run_id]
+        for split in _SPLITS:
+            line = own[own["split"] == split].sort_values("epoch")
+            colour = SPLIT_COLOURS[split]
+            axis.plot(line["epoch"], line["value"], color=colour, lw=1.2)
+            tested = line[line["epoch"] == run.best_epoch]
+            axis.plot(tested["epoch"], tested["value"], "o", color=colour, ms=4)
+    axis.tick_params(labelsize=8)
+
+
+def _losses_in_words(runs: pd.DataFrame, total: pd.DataFrame, model: str) -> str:
+    words = []
+    for rate, own in runs.groupby("missing_rate"):
+        train = total[total["run_id"].isin(own["run_id"]) & (total["split"] == "train")]
+        ends = train.sort_values("epoch").groupby("run_id")["value"]
+        first, last = ends.first().mean(), ends.last().mean()
+        words.append(f"at rate {rate:.1f} from {first:.2f} to {last:.2f}")
+    told = ", ".join(words) if words else NOT_RUN
+    return (
+        f"Total training loss of {model}, first to last epoch, mean of seeds: {told}."
+    )

@@ -1,0 +1,214 @@
+"""Paper against ours: the paper's layout, our numbers in its units, honest gaps."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from msa.report import compare
+from msa.report.compare import NOT_RUN, SOURCES, compared, counts_table, paper_tables
+from msa.study.publish import AGGREGATE_COLUMNS, SUMMARY_COLUMNS, setting
+from msa.train.config import RunConfig
+
+
+def estimates(at, *cells, columns, **fields):
+    """Published estimates of systems: model, metric, mean; an interval of ± 0.01."""
+    rows = []
+    for model, variant, metric, mean in cells:
+        config = RunConfig.resolve(
+            dataset="mosi", model=model, variant=variant, **fields
+        ).model_dump()
+        own = {name: config.get(name) for name in columns}
+        own |= {"setting": setting(config), "metric": metric, **at}
+        spread = {"mean": mean, "sd": 0.1, "lo": mean - 0.01, "hi": mean + 0.01}
+        rows.append(
+            {**own, **spread, "n": 3, "undefined": 0, "seeds": "111 1111 11111"}
+        )
+    return pd.DataFrame(rows, columns=list(columns))
+
+
+@pytest.fixture
+def published(monkeypatch):
+    """Let the module read these frames instead of the repository's results."""
+
+    def set_to(summary=None, sweeps=None, runs=None):
+        empty = {
+            "load_summary": pd.DataFrame(columns=list(SUMMARY_COLUMNS)),
+            "load_aggregates": pd.DataFrame(columns=list(AGGREGATE_COLUMNS)),
+            "load_runs": pd.DataFrame(columns=[*compare.SYSTEM, "missing_rate"]),
+        }
+        frames = zip(empty, (summary, sweeps, runs), strict=True)
+        for name, frame in frames:
+            table = empty[name] if frame is None else frame
+            monkeypatch.setattr(compare, name, lambda table=table: table)
+
+    return set_to
+
+
+def rate_0(*cells):
+    return estimates({"missing_rate": 0.0}, *cells, columns=SUMMARY_COLUMNS)
+
+
+def test_table_3_has_the_papers_rows_columns_and_units(published):
+    published(rate_0(("MFMB-Net", None, "MAE", 0.9), ("TFN", None, "Mult_acc_7", 0.35)))
+    cells = compared("mfmb-table-3")
+    mosi, mosei = paper_tables("mfmb-table-3", cells)
+    assert list(mosi.cells) == [
+        *("System", "", "MAE", "Corr", "Acc-7", "Acc-5"),
+        *("Acc-2 (left)", "Acc-2 (right)", "F1 (left)", "F1 (right)"),
+    ]
+    names = list(dict.fromkeys(mosi.cells["System"]))
+    assert names == [
+        *("TFN", "LMF", "MulT", "MISA", "Self-MM", "TFR-Net", "MMIM"),
+        "MFMB-Net (ours)",
+    ]
+    ours = mosi.cells[mosi.cells["System"] == "MFMB-Net (ours)"].set_index("")
+    assert ours["MAE"].to_dict() == {
+        "paper": "0.709",
+        "ours": "0.900 [0.890 to 0.910]",
+        "difference": "+0.191",
+        "seeds": "3",
+    }
+    assert ours.at["ours", "Corr"] == NOT_RUN
+    tfn = mosi.cells[mosi.cells["System"] == "TFN"].set_index("")
+    assert tfn.at["ours", "Acc-7"] == "35.0 [34.0 to 36.0]"  # percent, as printed: 34.9
+    assert tfn.at["difference", "Acc-7"] == "+0.1"
+    # What was not run has a row that says so, and no row of nothing.
+    lmf = mosi.cells[mosi.cells["System"] == "LMF"].set_index("")
+    assert list(lmf.index) == ["paper", "ours"]
+    assert set(lmf.loc["ours"].drop("System")) == {NOT_RUN}
+    assert (mosei.cells[mosei.cells[""] == "ours"].iloc[:, 2:] == NOT_RUN).all(
+        axis=None
+    )
+
+
+def test_no_cell_is_blank_in_any_table(published):
+    published()
+    for page in SOURCES:
+        for table in paper_tables(page, compared(page)):
+            assert (table.cells.iloc[:, 2:] != "").all(axis=None), table.name
+
+
+def test_f1_is_compared_with_the_weights_that_were_printed():
+    cells = compared("mfmb-table-3").set_index("row")
+    f1 = cells[cells["metric"] == "F1"]["key"]
+    assert set(f1["TFN"]) == {"Has0_F1", "Non0_F1"}  # quoted, weighed correctly
+    assert set(f1["Ours"]) == {"Has0_F1_swapped", "Non0_F1_swapped"}
+    own = compared("mfmb-table-2")
+    assert own[own["metric"] == "F1"]["key"].str.endswith("_swapped").all()
+
+
+def test_mit_frnet_prints_mae_times_100(published):
+    rates = {"missing_rate": 0.3}
+    published(
+        estimates(
+            rates,
+            ("TFN", None, "MAE", 1.2),
+            columns=SUMMARY_COLUMNS,
+            missing_rate=0.3,
+        )
+    )
+    tables = paper_tables("mit-table-4", compared("mit-table-4"))
+    assert len(tables) == 8  # one per metric and form
+    mae = next(t for t in tables if t.caption.startswith("MIT-FRNet, Table 4: MAE"))
+    assert list(mae.cells)[2:] == [f"{i / 10:.1f}" for i in range(11)]
+    tfn = mae.cells[mae.cells["System"] == "TFN"].set_index("")
+    assert tfn.at["paper", "0.3"] == "127.26"
+    assert tfn.at["ours", "0.3"] == "120.00 [119.00 to 121.00]"
+    assert tfn.at["difference", "0.3"] == "-7.26"
+
+
+def test_a_sweep_in_progress_says_how_far_it_is(published):
+    config = RunConfig.resolve(dataset="mosi", model="MFMB-Net").model_dump()
+    own = {name: config.get(name) for name in compare.SYSTEM}
+    own["setting"] = setting(config)
+    published(runs=pd.DataFrame([{**own, "missing_rate": r} for r in (0.0, 0.5)]))
+    cells = compared("mfmb-table-4")
+    ours = cells[(cells["row"] == "Ours") & (cells["dataset"] == "mosi")]
+    assert set(ours["status"]) == {"2 of 11 rates"}
+
+
+def test_ablations_point_from_our_full_model(published):
+    published(
+        estimates(
+            {"missing_rate": 0.0},
+            ("MIT-FRNet", "paper", "Mult_acc_7", 0.40),
+            ("MIT-FRNet", "w/o MMR", "Mult_acc_7", 0.38),
+            ("MIT-FRNet", "w/o MITR", "Mult_acc_7", 0.41),
+            columns=SUMMARY_COLUMNS,
+        )
+    )
+    mmr, mitr = paper_tables("mit-table-7", compared("mit-table-7"))
+    assert mmr.cells.at[0, "Acc-7"] == "43.34 ▼"
+    assert mmr.cells.at[1, "Acc-7"] == "38.00 ▼ [37.00 to 39.00]"
+    assert mitr.cells.at[1, "Acc-7"] == "41.00 ▲ [40.00 to 42.00]"
+
+
+def test_weighted_averages_of_the_paper_by_hand():
+    cells = compared("mit-figure-6").set_index(["row", "key"])
+    # Table 4, TFN, Acc-2 (-): sum of value times 1 - rate, divided by 10
+    printed = [77.55, 74.49, 69.68, 65.60, 62.88, 55.44, 55.15, 52.14, 51.65, 51.41]
+    by_hand = sum(v * (10 - i) / 10 for i, v in enumerate(printed)) / 10
+    assert cells.at[("TFN", "Has0_acc_2"), "paper_value"] == pytest.approx(by_hand)
+    # MISA prints a dash for Corr at rate 1.0, which weighs nothing.
+    assert cells.at[("MISA", "Corr"), "paper_value"] > 0
+
+
+def test_orders_agree_or_not(published):
+    names = ["FC(V)", "FC(A)", "FC(T)", "Concat(V,A,T)"]  # printed in rising order
+    for values, tau in (([1, 2, 3, 4], 1.0), ([4, 3, 2, 1], -1.0)):
+        published(
+            rate_0(
+                *(
+                    (n, None, "Mult_acc_7", v / 10)
+                    for n, v in zip(names, values, strict=True)
+                )
+            )
+        )
+        cells = compared("mfmb-table-2")
+        # FC(A) is printed just below FC(V) in Acc-7: one pair of six is turned.
+        found = compare.agreement("mfmb-table-2", cells)
+        assert found.tolist() == pytest.approx([tau * 4 / 6])
+        assert "Kendall tau" in compare.in_short("mfmb-table-2", cells)
+
+
+def test_the_state_of_a_page(published):
+    published(rate_0(("FC(T)", None, "Mult_acc_7", 0.3)))
+    words = compare.state("mfmb-table-2", compared("mfmb-table-2"))
+    assert "Not the papers' features" in words
+    assert "**1 of 20 cells**" in words
+    assert "python -m msa study run matrix-mosi\n" in words
+    frame = compare.state("mfmb-table-2", compared("mfmb-table-2", view="unaligned"))
+    assert "Not the papers' features" not in frame
+    assert "study run matrix-mosi-unaligned" in frame
+
+
+def test_data_statistics_stand_beside_the_papers(monkeypatch):
+    counts = pd.DataFrame(
+        [("train", 552, 53, 679), ("valid", 92, 13, 124), ("test", 379, 30, 278)],
+        columns=["split", "negative", "neutral", "positive"],
+    )
+    tables = {"mosi": {"splits": counts}}
+    monkeypatch.setattr(compare, "load_passport", lambda d, v: tables.get(d, {}))
+    cells = counts_table("MIT-FRNet").cells
+    assert cells.at[1, "test"] == "379/30/278"
+    assert cells.at[2, "test"] == "0/0/+1"
+    assert cells.at[2, "all"] == "+1"
+    assert set(cells.loc[4, ["train", "test", "all"]]) == {NOT_RUN}  # no SIMS passport
+
+
+def test_marks_compare_like_with_like(published):
+    published(
+        rate_0(("FC(T)", None, "Mult_acc_7", 0.3), ("FC(A)", None, "Mult_acc_7", 0.2))
+    )
+    (table,) = paper_tables("mfmb-table-2", compared("mfmb-table-2"))
+    marks = table.marks["Acc-7"][table.cells[""] == "ours"]
+    names = table.cells["System"][table.cells[""] == "ours"]
+    assert dict(zip(names, marks, strict=True)) == {
+        "FC(V)": "",
+        "FC(A)": "second",
+        "FC(T)": "best",
+        "Concat(V,A,T)": "",
+    }
+    assert np.isnan(table.data["ours"]).sum() == 18
