@@ -2,10 +2,10 @@
 
 Two levels of mutual information are raised beside the task: between text and each other
 modality, by a lower bound I(X; Y) >= E[log q(y|x)] + H(Y), and between the fused vector
-and each modality, by contrastive predictive coding. An epoch has two stages: the first
-fits q(y|x) to the present vectors, the second trains everything else. Sizes and rates
-are those of the field's common benchmark code (dossier, MMIM); decisions are in
-``ledger.toml``.
+and each modality, by contrastive predictive coding; ``information.py`` has the
+estimators. An epoch has two stages: the first fits q(y|x) to the present vectors, the
+second trains everything else. Sizes and rates are those of the field's common benchmark
+code (dossier, MMIM); decisions are in ``ledger.toml``.
 """
 
 from __future__ import annotations

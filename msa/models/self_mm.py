@@ -2,10 +2,10 @@
 
 Three unimodal tasks are learned beside the multimodal one. Nobody annotated their
 labels: each is the multimodal label, moved by how much nearer the modality's feature
-stands to the positive or the negative clips than the fused feature does. Steps are in
-the paper's order: the two kinds of task, label generation, momentum, weighted loss.
-Sizes and rates are those of the field's common benchmark code (dossier, Self-MM);
-decisions are in ``ledger.toml``.
+stands to the positive or the negative clips than the fused feature does. The tasks and
+the weighted loss are here, label generation and momentum in ``label_memory.py``. Sizes
+and rates are those of the field's common benchmark code (dossier, Self-MM); decisions
+are in ``ledger.toml``.
 """
 
 from __future__ import annotations
