@@ -197,6 +197,7 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
         metavar="N",
         help="upper bound; early stopping normally ends training sooner",
     )
+    _add_beyond(command)
     what.add_argument(
         "--set",
         action="append",
@@ -211,6 +212,57 @@ def _add_train(commands: argparse._SubParsersAction) -> None:
     _add_store(command)
     _add_json(command)
     command.set_defaults(command=_train)
+
+
+def _add_beyond(command: argparse.ArgumentParser) -> None:
+    """Add the options for questions that the papers do not ask."""
+    more = command.add_argument_group("beyond the papers")
+    more.add_argument(
+        "--missing-pattern",
+        metavar="PATTERN",
+        help="what is missing at the missing rate: text, audio or vision alone, a "
+        "whole modality (no-text, no-audio, no-vision; rate 1), or bursts of "
+        "neighbouring steps (default: the protocol, each step of each modality on its "
+        "own)",
+    )
+    more.add_argument(
+        "--train-rates",
+        choices=("mixed",),
+        help="one model for all missing rates: every training sample has its own, "
+        "validation averages over 0, 0.5 and 1 (default: --missing-rate everywhere)",
+    )
+    more.add_argument(
+        "--evaluate-rates",
+        type=float,
+        nargs="+",
+        metavar="RATE",
+        help="test the trained model at these missing rates, too",
+    )
+    more.add_argument(
+        "--evaluate-patterns",
+        nargs="+",
+        metavar="PATTERN",
+        help="test it with these missing patterns, too, at each of the rates; "
+        "`protocol` is a pattern here",
+    )
+    more.add_argument(
+        "--selection",
+        choices=("all",),
+        help="record the scores on valid and test after every epoch, so that rules to "
+        "choose a checkpoint can be compared (the rule in use stays the same)",
+    )
+    more.add_argument(
+        "--data-order-seed",
+        type=int,
+        metavar="SEED",
+        help="order of the training samples apart from --seed",
+    )
+    more.add_argument(
+        "--reconstruction-error",
+        action="store_true",
+        default=None,
+        help="measure how well the missing steps are rebuilt",
+    )
 
 
 def _add_study(commands: argparse._SubParsersAction) -> None:
@@ -464,6 +516,7 @@ def _train(options: argparse.Namespace) -> int:
         mask_seed=options.mask_seed,
         max_epochs=options.max_epochs,
         hyper=_overrides(options.set),
+        **_beyond(options),
     )
     _check_device(options.device)
     store = _store(options)
@@ -482,16 +535,29 @@ def _train(options: argparse.Namespace) -> int:
     return 0
 
 
+def _beyond(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what the options ask beyond the protocol, as the configuration has it."""
+    from msa.train.config import BEYOND
+
+    values = {name: getattr(options, name) for name in BEYOND}
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+
+
 def _print_run(config: RunConfig, record: dict[str, Any], known: bool) -> None:
     from msa.data.registry import source
     from msa.train.metrics import METRICS
 
     data = source(config.dataset, config.view)
-    masks = "" if config.mask_seed is None else f", mask seed {config.mask_seed}"
+    special = {"mask_seed": config.mask_seed, **config.beyond}
+    told = "".join(
+        f", {name.replace('_', ' ')} {_told(value)}"
+        for name, value in special.items()
+        if value is not None
+    )
     print(
         f"{config.model} ({config.variant}) on {data.title}, {config.view} features, "
         f"{config.encoder} text ({config.encoder_mode}), missing rate "
-        f"{config.missing_rate:g}, seed {config.seed}{masks}"
+        f"{config.missing_rate:g}, seed {config.seed}{told}"
     )
     epochs, best = record["epochs"], record["best_epoch"]
     trained = f"{epochs} epochs, the best was {best}" if epochs else "no epochs"
@@ -507,7 +573,31 @@ def _print_run(config: RunConfig, record: dict[str, Any], known: bool) -> None:
         name = metric.name + (" (%)" if metric.is_percent else "")
         rows.append({"metric": name, "test": _value(key, value), "better": arrow})
     print(_table(rows))
+    if record.get("evaluations"):
+        print(f"\nTested elsewhere\n{_table(_elsewhere(record['evaluations']))}")
+    if record.get("reconstruction"):
+        print(f"\nReconstruction\n{_table(record['reconstruction'])}")
     print(f"\nRemake it with: {config.command()}")
+
+
+def _told(value: Any) -> str:
+    if value is True:
+        return "on"
+    if isinstance(value, tuple):
+        return " ".join(map(_told, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _elsewhere(evaluations: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row per further test: its rate and pattern, then every metric."""
+    rows: dict[tuple, dict[str, Any]] = {}
+    for found in evaluations:
+        keys = ("missing_rate", "pattern")
+        row = rows.setdefault(
+            tuple(found[key] for key in keys), {key: found[key] for key in keys}
+        )
+        row[found["metric"]] = _value(found["metric"], found["value"])
+    return list(rows.values())
 
 
 def _study_run(options: argparse.Namespace) -> int:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from msa.data.contract import MODALITIES, SPLITS, Split, padding_mask
 from msa.data.load import Dataset
-from msa.data.missing import SEEDS, missing_masks, redrawn_seeds
+from msa.data.missing import (
+    PROTOCOL_PATTERN,
+    SEEDS,
+    missing_masks,
+    redrawn_seeds,
+)
 from msa.data.text import encoder_config, encoder_ids, frozen_features, special_id
 from msa.models.base import Batch, Shape, Shapes
 
@@ -159,68 +166,170 @@ def damaged_ids(ids: Tensor, missing: Tensor, unknown: int) -> Tensor:
 
 
 def prepare(
-    dataset: Dataset,
-    *,
-    encoder: str,
-    encoder_mode: str,
-    missing_rate: float,
-    mask_seed: int | None = None,
-    device: str | torch.device = "cpu",
+    dataset: Dataset, splits: Sequence[str] = SPLITS, **damage: Any
 ) -> dict[str, DeviceSplit]:
-    """Damage every split of a data set and put it on the device.
+    """Damage splits of a data set and put them on the device.
 
     Parameters
     ----------
     dataset : Dataset
-    encoder : str
-        Text encoder.
-    encoder_mode : {"frozen", "finetune"}
-        Frozen: text features are computed here, or read from the disk cache.
-    missing_rate : float
-    mask_seed : int or None
-        None for the protocol's fixed masks.
-    device : str or torch.device
+    splits : sequence of str
+        Names of the splits to prepare.
+    **damage
+        As :func:`damaged_split` takes it.
 
     Returns
     -------
     dict of str to DeviceSplit
         Keyed by split.
     """
+    return {name: damaged_split(dataset.splits[name], **damage) for name in splits}
+
+
+def damaged_split(
+    split: Split,
+    *,
+    encoder: str,
+    encoder_mode: str,
+    missing_rate: float,
+    missing_pattern: str = PROTOCOL_PATTERN,
+    mask_seed: int | None = None,
+    device: str | torch.device = "cpu",
+) -> DeviceSplit:
+    """Damage a split and put it on the device.
+
+    Parameters
+    ----------
+    split : Split
+    encoder : str
+        Text encoder.
+    encoder_mode : {"frozen", "finetune"}
+        Frozen: text features are computed here, or read from the disk cache.
+    missing_rate : float
+    missing_pattern : str
+        One of ``msa.data.missing.PATTERNS``.
+    mask_seed : int or None
+        None for the protocol's fixed masks.
+    device : str or torch.device
+    """
     seeds = SEEDS if mask_seed is None else redrawn_seeds(mask_seed)
+    split = _with_encoder_ids(split, encoder)
+    missing = missing_masks(split, missing_rate, seeds, missing_pattern)
+    complete = {"audio": split.audio, "vision": split.vision}
+    damaged = {
+        m: x.masked_fill(missing[m][..., None], 0.0) for m, x in complete.items()
+    }
     unknown = special_id(encoder, "[UNK]")
-    out = {}
-    for name in SPLITS:
-        split = _with_encoder_ids(dataset.splits[name], encoder)
-        missing = missing_masks(split, missing_rate, seeds)
-        mask = split.padding_masks()
-        complete = {"audio": split.audio, "vision": split.vision}
-        damaged = {
-            m: x.masked_fill(missing[m][..., None], 0.0) for m, x in complete.items()
-        }
-        ids = {
-            "damaged": damaged_ids(split.token_ids, missing["text"], unknown),
-            "complete": split.token_ids,
-        }
-        if encoder_mode == "frozen":
-            for key, sequences in (("damaged", damaged), ("complete", complete)):
-                if key == "complete" and missing_rate == 0.0:
-                    continue  # DeviceSplit takes the damaged ones: they are the same
-                sequences["text"] = frozen_features(
-                    encoder, ids[key], split.token_mask, device
-                )
-            ids = {}
-        out[name] = DeviceSplit(
-            name,
-            damaged,
-            complete,
-            mask,
-            missing,
-            split.labels,
-            split.modality_labels,
-            ids,
+    ids = {
+        "damaged": damaged_ids(split.token_ids, missing["text"], unknown),
+        "complete": split.token_ids,
+    }
+    if encoder_mode == "frozen":
+        for key, sequences in (("damaged", damaged), ("complete", complete)):
+            if key == "complete" and missing_rate == 0.0:
+                continue  # DeviceSplit takes the damaged ones: they are the same
+            sequences["text"] = frozen_features(
+                encoder, ids[key], split.token_mask, device
+            )
+        ids = {}
+    return DeviceSplit(
+        split.name,
+        damaged,
+        complete,
+        split.padding_masks(),
+        missing,
+        split.labels,
+        split.modality_labels,
+        ids,
+        device,
+    )
+
+
+def prepare_mixed(
+    dataset: Dataset,
+    *,
+    rates: Sequence[float],
+    valid_rates: Sequence[float],
+    seed: int,
+    device: str | torch.device = "cpu",
+    **damage: Any,
+) -> dict[str, DeviceSplit]:
+    """Damage each training sample at a rate of its own; leave the test split whole.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    rates : sequence of float
+        What the rates of the training samples are drawn from, evenly.
+    valid_rates : sequence of float
+        The validation split holds every sample at each of these rates, one rate after
+        another, so that its loss is the mean over the rates.
+    seed : int
+        Of the draw; a sample keeps its rate in every epoch.
+    device : str or torch.device
+    **damage
+        As :func:`damaged_split` takes it, without a rate.
+
+    Returns
+    -------
+    dict of str to DeviceSplit
+        Keyed by split.
+    """
+    train, valid = dataset.splits["train"], dataset.splits["valid"]
+    drawn = torch.from_numpy(
+        np.random.default_rng(seed).integers(len(rates), size=len(train))
+    )
+    parts, rows = [], []
+    for place, rate in enumerate(rates):
+        own = (drawn == place).nonzero()[:, 0]
+        # Damaged whole: text features are cached by whole split.
+        whole = damaged_split(train, missing_rate=rate, **damage)
+        parts.append(_rows_of(whole, own))
+        rows.append(own)
+    back = torch.cat(rows).argsort()
+    copies = [damaged_split(valid, missing_rate=rate, **damage) for rate in valid_rates]
+    every = torch.arange(len(valid))
+    return {
+        "train": _joined("train", parts, back, device),
+        "valid": _joined(
+            "valid",
+            [_rows_of(copy, every) for copy in copies],
+            torch.arange(len(valid) * len(copies)),
             device,
-        )
-    return out
+        ),
+        "test": damaged_split(
+            dataset.splits["test"], missing_rate=0.0, device=device, **damage
+        ),
+    }
+
+
+_FIELDS = ("inputs", "targets", "mask", "missing", "modality_labels", "token_ids")
+
+
+def _rows_of(split: DeviceSplit, rows: Tensor) -> dict[str, Any]:
+    """Copy rows of everything that makes a split."""
+    fields = {
+        name: {key: x[rows] for key, x in getattr(split, name).items()}
+        for name in _FIELDS
+    }
+    return {**fields, "labels": split.labels[rows]}
+
+
+def _joined(
+    name: str,
+    parts: Sequence[dict[str, Any]],
+    order: Tensor,
+    device: str | torch.device,
+) -> DeviceSplit:
+    """Make a split of the rows of several, in an order."""
+    fields = {
+        key: {
+            m: torch.cat([part[key][m] for part in parts])[order] for m in parts[0][key]
+        }
+        for key in _FIELDS
+    }
+    labels = torch.cat([part["labels"] for part in parts])[order]
+    return DeviceSplit(name, labels=labels, device=device, **fields)
 
 
 def _with_encoder_ids(split: Split, encoder: str) -> Split:

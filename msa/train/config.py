@@ -7,14 +7,33 @@ import json
 import shlex
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from msa.data.missing import PROTOCOL_PATTERN, check_pattern
 from msa.data.registry import UnknownData, default_view, source
 from msa.data.text import default_encoder
 from msa.models.registry import ModelEntry, model_entry
 
 PROTOCOL = 1
 """Raised when a change to the code changes what a configuration means."""
+
+MIXED_RATES = tuple(step / 10 for step in range(11))
+"""Missing rates of the training samples where ``train_rates`` is ``"mixed"``."""
+
+MIXED_VALID_RATES = (0.0, 0.5, 1.0)
+"""Missing rates that validation then averages over."""
+
+BEYOND = (
+    *("missing_pattern", "train_rates", "evaluate_rates", "evaluate_patterns"),
+    *("selection", "data_order_seed", "reconstruction_error"),
+)
+"""Fields for questions that the papers do not ask; None in a run of the protocol."""
 
 
 class ConfigError(ValueError):
@@ -37,10 +56,32 @@ class RunConfig(BaseModel):
     encoder_mode : {"frozen", "finetune"}
     missing_rate : float
         Share of steps removed, 0 to 1, the same in train, valid and test.
+    missing_pattern : str or None
+        What is missing at that rate (``msa.data.missing.PATTERNS``), the same in train,
+        valid and test; None is the protocol.
+    train_rates : {"mixed"} or None
+        ``"mixed"``: one model for all rates. Each training sample has a missing rate of
+        its own for the whole run, drawn from ``MIXED_RATES`` with the run's seed;
+        validation takes every sample at each of ``MIXED_VALID_RATES``. The test split
+        is complete (``missing_rate`` 0); ``evaluate_rates`` tests at other rates.
+    evaluate_rates : tuple of float or None
+        Missing rates at which the chosen checkpoint is tested besides its own.
+    evaluate_patterns : tuple of str or None
+        Missing patterns with which it is tested at each of these rates (at its own rate
+        where none are given); a whole modality is missing once, at rate 1.
+    selection : {"all"} or None
+        ``"all"``: the scores on valid and test are recorded after every epoch, so that
+        other rules to choose a checkpoint can be compared. The checkpoint in use is the
+        validation-best one all the same.
     seed : int
         Initialisation, data order and dropout.
+    data_order_seed : int or None
+        Order of the training samples; None: ``seed`` decides it.
     mask_seed : int or None
         None: the protocol's fixed masks. Otherwise masks are drawn anew from it.
+    reconstruction_error : bool or None
+        Whether to measure how well the model rebuilds the missing steps of the test
+        split.
     max_epochs : int
         Bound on training; early stopping normally ends it sooner.
     hyper : dict
@@ -58,8 +99,15 @@ class RunConfig(BaseModel):
     encoder: str
     encoder_mode: Literal["frozen", "finetune"] = "frozen"
     missing_rate: float = 0.0
+    missing_pattern: str | None = None
+    train_rates: Literal["mixed"] | None = None
+    evaluate_rates: tuple[float, ...] | None = None
+    evaluate_patterns: tuple[str, ...] | None = None
+    selection: Literal["all"] | None = None
     seed: int = 1111
+    data_order_seed: int | None = None
     mask_seed: int | None = None
+    reconstruction_error: bool | None = None
     max_epochs: int = 100
     hyper: dict[str, Any]
     protocol: int = PROTOCOL
@@ -70,6 +118,84 @@ class RunConfig(BaseModel):
         if not 0.0 <= rate <= 1.0:
             raise ValueError("must lie between 0 and 1")
         return round(float(rate), 4)
+
+    @field_validator("missing_pattern")
+    @classmethod
+    def _pattern(cls, pattern: str | None) -> str | None:
+        return None if pattern == PROTOCOL_PATTERN else pattern  # one name, one run id
+
+    @field_validator("evaluate_rates", "evaluate_patterns", mode="before")
+    @classmethod
+    def _list(cls, values: Any) -> Any:
+        return tuple(values) if isinstance(values, list) else values  # as JSON has it
+
+    @field_validator("evaluate_rates")
+    @classmethod
+    def _rates(cls, rates: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        return rates and tuple(sorted({cls._rate(rate) for rate in rates}))
+
+    @field_validator("evaluate_patterns")
+    @classmethod
+    def _patterns(cls, patterns: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return patterns and tuple(sorted(set(patterns)))
+
+    @field_validator("reconstruction_error")
+    @classmethod
+    def _switch(cls, on: bool | None) -> bool | None:
+        return on or None
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> RunConfig:
+        if self.evaluate_rates == () or self.evaluate_patterns == ():
+            raise ValueError("an empty list of rates or patterns evaluates nothing")
+        check_pattern(self.pattern, 1.0 if self.train_rates else self.missing_rate)
+        if self.train_rates:
+            self._check_mixed()
+        elif self.missing_pattern and self.missing_rate == 0.0:
+            raise ValueError(
+                f"missing_pattern {self.missing_pattern!r} at missing_rate 0 is the "
+                "complete data: give a rate above 0, or no pattern"
+            )
+        for pattern in self.evaluate_patterns or ():
+            check_pattern(pattern, 1.0)
+        if self.evaluate_rates and not self.evaluations:
+            raise ValueError(
+                f"missing_pattern {self.pattern!r} has no other rates to evaluate: "
+                "name evaluate_patterns that have, such as 'protocol'"
+            )
+        if self.evaluate_patterns and not any(rate for rate, _ in self.evaluations):
+            raise ValueError(
+                "evaluate_patterns with nothing missing: the model's own missing_rate "
+                "is 0, so name evaluate_rates"
+            )
+        if self.reconstruction_error:
+            self._check_reconstruction()
+        return self
+
+    def _check_mixed(self) -> None:
+        if self.missing_rate != 0.0:
+            raise ValueError(
+                "train_rates 'mixed' has no missing_rate of its own: leave it at 0 and "
+                "test at others with evaluate_rates"
+            )
+        if _whole(self.pattern):
+            raise ValueError(
+                f"missing_pattern {self.pattern!r} has one rate only, so train_rates "
+                "cannot mix it"
+            )
+
+    def _check_reconstruction(self) -> None:
+        rates = [self.missing_rate, *(rate for rate, _ in self.evaluations)]
+        if not any(rates):
+            raise ValueError(
+                "reconstruction_error needs missing steps: a missing_rate or an "
+                "evaluate_rates above 0"
+            )
+        if self.encoder_mode != "frozen":
+            raise ValueError(
+                "reconstruction_error needs encoder_mode 'frozen': an encoder in "
+                "training moves the features that are to be rebuilt"
+            )
 
     @field_validator("max_epochs")
     @classmethod
@@ -124,8 +250,10 @@ class RunConfig(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             name = ".".join(str(part) for part in first["loc"])
+            # Without a name it is about several fields, which the message tells.
+            told = f"{name}: {first['msg']} (got {first['input']!r})"
             raise ConfigError(
-                f"{name}: {first['msg']} (got {first['input']!r})"
+                told if name else first["msg"].removeprefix("Value error, ")
             ) from error
         except (ValueError, UnknownData) as error:
             raise ConfigError(str(error)) from error
@@ -134,6 +262,38 @@ class RunConfig(BaseModel):
     def entry(self) -> ModelEntry:
         """The model's registry entry."""
         return model_entry(self.model)
+
+    @property
+    def pattern(self) -> str:
+        """What is missing, by its name in ``msa.data.missing.PATTERNS``."""
+        return self.missing_pattern or PROTOCOL_PATTERN
+
+    @property
+    def order_seed(self) -> int:
+        """Seed of the order of the training samples."""
+        return self.seed if self.data_order_seed is None else self.data_order_seed
+
+    @property
+    def evaluations(self) -> list[tuple[float, str]]:
+        """Missing rate and pattern of every further test, each once.
+
+        At ``evaluate_rates`` with the run's own pattern, unless that is a whole
+        modality and has no other rate; then with each of ``evaluate_patterns``.
+        """
+        rates = self.evaluate_rates or ()
+        own = [(rate, self.pattern) for rate in rates if not _whole(self.pattern)]
+        others = [
+            (rate, pattern)
+            for pattern in self.evaluate_patterns or ()
+            for rate in ((1.0,) if _whole(pattern) else rates or (self.missing_rate,))
+        ]
+        return list(dict.fromkeys([*own, *others]))
+
+    @property
+    def beyond(self) -> dict[str, Any]:
+        """What is asked beyond the papers' protocol: fields of ``BEYOND`` in use."""
+        values = {name: getattr(self, name) for name in BEYOND}
+        return {name: value for name, value in values.items() if value is not None}
 
     @property
     def run_id(self) -> str:
@@ -159,11 +319,27 @@ class RunConfig(BaseModel):
         ]
         if self.mask_seed is not None:
             parts += ["--mask-seed", str(self.mask_seed)]
+        for name, value in self.beyond.items():
+            parts += _flag(name, value)
         usual = self.entry.resolve(self.dataset, self.variant).model_dump(mode="json")
         for name, value in self.hyper.items():
             if value != usual[name]:
                 parts += ["--set", f"{name}={json.dumps(value)}"]
         return shlex.join(parts)
+
+
+def _whole(pattern: str) -> bool:
+    """Tell whether a pattern removes a whole modality, which has one rate only."""
+    return pattern.startswith("no-")
+
+
+def _flag(name: str, value: Any) -> list[str]:
+    """Write a field as the command line takes it."""
+    flag = f"--{name.replace('_', '-')}"
+    if value is True:
+        return [flag]
+    values = value if isinstance(value, tuple) else (value,)
+    return [flag, *(f"{v:g}" if isinstance(v, float) else str(v) for v in values)]
 
 
 def switched_on(values: dict[str, Any]) -> dict[str, Any]:

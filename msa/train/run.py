@@ -5,21 +5,25 @@ from __future__ import annotations
 import functools
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from msa.data.contract import SPLITS
 from msa.data.load import Dataset, load
+from msa.data.registry import source
 from msa.data.text import TextEncoder, encoder_sha256
 from msa.models.base import Model, Reference
 from msa.models.finetune import FineTuned
 from msa.models.layers import count_parameters
-from msa.train.batches import DeviceSplit, prepare, shapes_of
-from msa.train.config import ConfigError, RunConfig
+from msa.train.batches import DeviceSplit, prepare, prepare_mixed, shapes_of
+from msa.train.config import MIXED_RATES, MIXED_VALID_RATES, ConfigError, RunConfig
 from msa.train.environment import environment, peak_memory_mb, reset_peak_memory
 from msa.train.metrics import score
+from msa.train.reconstruction import rebuilds, reconstruction_errors, scales
 from msa.train.trainer import Fit, evaluate, fit
 
 
@@ -49,6 +53,19 @@ class RunRecord:
         Largest resident memory of the process during the run, or of the GPU.
     environment : dict
         Versions, device, commit, and the hashes of data and encoder.
+    evaluations : list of dict
+        Rows ``evaluation, split, missing_rate, pattern, metric, value``: the chosen
+        checkpoint at the configuration's further rates (``evaluation`` is ``"rate"``)
+        and with its further patterns (``"pattern"``).
+    epoch_metrics : list of dict
+        Rows ``epoch, split, metric, value`` on valid and test, where ``selection`` is
+        ``"all"``; epoch 0 for a reference, which has no other.
+    reconstruction : list of dict
+        Rows ``split, missing_rate, pattern, modality, method, metric, n, value`` where
+        ``reconstruction_error`` is on (``msa.train.reconstruction``).
+    sample_errors : list of dict
+        With each of these tests: ``missing_rate, pattern`` and by modality the
+        reconstruction error of every test sample, float32 (N_test,).
     """
 
     config: dict
@@ -62,6 +79,10 @@ class RunRecord:
     parameters: int
     peak_memory_mb: float
     environment: dict = field(default_factory=dict)
+    evaluations: list[dict] = field(default_factory=list)
+    epoch_metrics: list[dict] = field(default_factory=list)
+    reconstruction: list[dict] = field(default_factory=list)
+    sample_errors: list[dict] = field(default_factory=list)
 
 
 @functools.lru_cache(maxsize=1)
@@ -70,36 +91,38 @@ def _dataset(dataset: str, view: str) -> Dataset:
 
 
 @functools.lru_cache(maxsize=2)
-def _prepared(
-    dataset: str,
-    view: str,
-    encoder: str,
-    encoder_mode: str,
-    missing_rate: float,
-    mask_seed: int | None,
-    device: str,
-) -> dict[str, DeviceSplit]:
+def _prepared(dataset: str, view: str, **damage: Any) -> dict[str, DeviceSplit]:
     """Keep the last damaged data sets: a study asks for them again and again."""
-    return prepare(
+    return prepare(_dataset(dataset, view), **damage)
+
+
+@functools.lru_cache(maxsize=1)
+def _prepared_mixed(dataset: str, view: str, **damage: Any) -> dict[str, DeviceSplit]:
+    return prepare_mixed(
         _dataset(dataset, view),
-        encoder=encoder,
-        encoder_mode=encoder_mode,
-        missing_rate=missing_rate,
-        mask_seed=mask_seed,
-        device=device,
+        rates=MIXED_RATES,
+        valid_rates=MIXED_VALID_RATES,
+        **damage,
     )
+
+
+def _damage(config: RunConfig, device: str) -> dict[str, Any]:
+    """Say how a split is damaged, besides its rate and pattern."""
+    return {
+        "encoder": config.encoder,
+        "encoder_mode": config.encoder_mode,
+        "mask_seed": config.mask_seed,
+        "device": device,
+    }
 
 
 def splits_of(config: RunConfig, device: str = "cpu") -> dict[str, DeviceSplit]:
     """Return the damaged splits that a configuration trains and tests on."""
+    damage = {**_damage(config, device), "missing_pattern": config.pattern}
+    if config.train_rates:
+        return _prepared_mixed(config.dataset, config.view, seed=config.seed, **damage)
     return _prepared(
-        config.dataset,
-        config.view,
-        config.encoder,
-        config.encoder_mode,
-        config.missing_rate,
-        config.mask_seed,
-        device,
+        config.dataset, config.view, missing_rate=config.missing_rate, **damage
     )
 
 
@@ -159,55 +182,60 @@ def run(config: RunConfig, device: str = "cpu", progress: bool = False) -> RunRe
     clock = [time.perf_counter()]
     splits = splits_of(config, device)
     model = build(config)
+    data = _dataset(config.dataset, config.view)
     clock.append(time.perf_counter())
-    scale = _dataset(config.dataset, config.view).source.scale
+    epoch_metrics: list[dict] = []
+
+    def watch(epoch: int) -> None:
+        for name in ("valid", "test"):
+            _, scores = _tested(config, model, splits[name], epoch)
+            epoch_metrics.extend(
+                {"epoch": epoch, "split": name, "metric": metric, "value": value}
+                for metric, value in scores.items()
+            )
+
     if isinstance(model, Reference):
+        _check_reference(config)
         model.fit(splits["train"].whole(), splits["valid"].whole())
         history = Fit(seconds=time.perf_counter() - clock[-1])
         parameters = model.count_parameters()
+        if config.selection:
+            watch(0)
     else:
         model.to(device)
+        _check_reconstructs(config, model, splits["train"])
         parameters = count_parameters(model)
         history = fit(
             model,
             splits["train"],
             splits["valid"],
             config.entry.hyper(**config.hyper),
-            seed=config.seed,
+            seed=config.order_seed,
             max_epochs=config.max_epochs,
             progress=progress,
+            watch=watch if config.selection else None,
         )
     clock.append(time.perf_counter())
-    rows = {name: _evaluated_rows(config, splits[name]) for name in SPLITS}
-    predictions = {
-        name: (
-            model.predict(splits[name].whole())
-            if isinstance(model, Reference)
-            else evaluate(model, splits[name], history.epochs, rows[name])[0]
-        )
-        .numpy()
-        .astype(np.float32)
-        for name in SPLITS
-    }
-    metrics = {
-        name: score(
-            predictions[name][: rows[name]],
-            splits[name].labels[: rows[name]].cpu().numpy(),
-            scale,
-        )
-        for name in SPLITS
+    tested = {
+        name: _tested(config, model, splits[name], history.epochs) for name in SPLITS
     }
     clock.append(time.perf_counter())
-    phases = zip(("prepare", "train", "test"), clock, clock[1:], strict=False)
+    further = _Further(config, model, splits, history.epochs)
+    further.test_all(data, device)
+    clock.append(time.perf_counter())
+    phases = ["prepare", "train", "test", "evaluate"][: 4 if further.used else 3]
     return RunRecord(
         config=config.model_dump(),
         run_id=config.run_id,
-        metrics=metrics,
+        metrics={name: scores for name, (_, scores) in tested.items()},
         curves=history.curves,
-        predictions=predictions["test"],
+        predictions=tested["test"][0],
         best_epoch=history.best_epoch,
         epochs=history.epochs,
-        seconds={name: round(end - start, 3) for name, start, end in phases},
+        seconds={
+            name: round(end - start, 3)
+            for name, start, end in zip(phases, clock, clock[1:], strict=False)
+        },
         parameters=parameters,
         peak_memory_mb=(
             peak_memory_mb()
@@ -216,7 +244,90 @@ def run(config: RunConfig, device: str = "cpu", progress: bool = False) -> RunRe
         ),
         environment={
             **environment(device),
-            "data_sha256": _dataset(config.dataset, config.view).sha256,
+            "data_sha256": data.sha256,
             "encoder_sha256": encoder_sha256(config.encoder),
         },
+        evaluations=further.evaluations,
+        epoch_metrics=epoch_metrics,
+        reconstruction=further.reconstruction,
+        sample_errors=further.sample_errors,
     )
+
+
+def _tested(
+    config: RunConfig, model: Model | Reference, split: DeviceSplit, epoch: int
+) -> tuple[NDArray[np.float32], dict[str, float]]:
+    """Predict a split, (N,), and score what was predicted."""
+    rows = _evaluated_rows(config, split)
+    if isinstance(model, Reference):
+        predicted = model.predict(split.whole())
+    else:
+        predicted = evaluate(model, split, epoch, rows)[0]
+    predictions = predicted.numpy().astype(np.float32)
+    scale = source(config.dataset, config.view).scale
+    truth = split.labels.cpu().numpy()
+    return predictions, score(predictions[:rows], truth[:rows], scale)
+
+
+def _check_reference(config: RunConfig) -> None:
+    if config.reconstruction_error:
+        raise ConfigError(f"{config.model} is a reference and reconstructs nothing")
+
+
+def _check_reconstructs(config: RunConfig, model: Model, split: DeviceSplit) -> None:
+    """Refuse before the training what could only be refused after it."""
+    if config.reconstruction_error and not rebuilds(model, split):
+        raise ConfigError(
+            f"{config.model} ({config.variant}) reconstructs nothing: there is no "
+            "reconstruction_error to measure"
+        )
+
+
+class _Further:
+    """Tests of a finished run beyond its own test split, and what they found."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        model: Model | Reference,
+        splits: dict[str, DeviceSplit],
+        epoch: int,
+    ) -> None:
+        self.config, self.model = config, model
+        self.splits, self.epoch = splits, epoch
+        self.evaluations: list[dict] = []
+        self.reconstruction: list[dict] = []
+        self.sample_errors: list[dict] = []
+        self.used = bool(config.evaluations or config.reconstruction_error)
+        self._features = (
+            scales(splits["train"]) if config.reconstruction_error else None
+        )
+
+    def test_all(self, data: Dataset, device: str) -> None:
+        config = self.config
+        self._rebuild(self.splits["test"], config.missing_rate, config.pattern)
+        for rate, pattern in config.evaluations:
+            damage = {"missing_rate": rate, "missing_pattern": pattern}
+            split = prepare(data, ["test"], **damage, **_damage(config, device))["test"]
+            self._score(split, rate, pattern)
+            self._rebuild(split, rate, pattern)
+
+    def _score(self, split: DeviceSplit, rate: float, pattern: str) -> None:
+        _, scores = _tested(self.config, self.model, split, self.epoch)
+        kind = "rate" if pattern == self.config.pattern else "pattern"
+        where = {"split": "test", "missing_rate": rate, "pattern": pattern}
+        self.evaluations += [
+            {"evaluation": kind, **where, "metric": metric, "value": value}
+            for metric, value in scores.items()
+        ]
+
+    def _rebuild(self, split: DeviceSplit, rate: float, pattern: str) -> None:
+        where = {"missing_rate": rate, "pattern": pattern}
+        done = any(where.items() <= found.items() for found in self.reconstruction)
+        if self._features is None or not split.damaged or done:
+            return
+        predictions, _ = evaluate(self.model, split, self.epoch)
+        errors = (predictions - split.labels.cpu()).abs().numpy()
+        rows, samples = reconstruction_errors(self.model, split, self._features, errors)
+        self.reconstruction += [{"split": "test", **where, **row} for row in rows]
+        self.sample_errors.append({**where, **samples})

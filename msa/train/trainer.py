@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -138,6 +138,7 @@ def fit(
     seed: int,
     max_epochs: int,
     progress: bool = False,
+    watch: Callable[[int], None] | None = None,
 ) -> Fit:
     """Train a model until its validation MAE stops falling.
 
@@ -158,6 +159,10 @@ def fit(
     max_epochs : int
     progress : bool
         Whether to show a progress bar.
+    watch : callable, optional
+        Called with the number of every finished epoch, while the model has that epoch's
+        weights. What it finds out stays with it: it has no say in the training, and
+        random numbers that it draws are not missed here.
 
     Raises
     ------
@@ -190,6 +195,9 @@ def fit(
                 for name, value in values.items()
             )
         result.epochs = epoch
+        if watch is not None:
+            with torch.random.fork_rng():
+                watch(epoch)
         if held_out["task"] < best:
             best, result.best_epoch = held_out["task"], epoch
             best_state = {k: v.detach().clone() for k, v in model.state_dict().items()}
