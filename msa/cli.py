@@ -694,13 +694,14 @@ def _failures(found: Study, store: RunStore) -> str:
 def _study_publish(options: argparse.Namespace) -> int:
     from msa.study.grids import study
     from msa.study.publish import publish
+    from msa.study.verdicts import publish_verdicts
 
     run_ids = None
     if options.name:
         run_ids = {config.run_id for config in study(options.name).configs}
     done = publish(_store(options), run_ids=run_ids)
     print(f"{done.runs} runs taken from the store, {done.total} published in all.")
-    print("Changed: " + (", ".join(done.written) or "nothing"))
+    print("Changed: " + (", ".join(done.written + publish_verdicts()) or "nothing"))
     if done.unlabelled:
         print(
             f"Not on this machine: {', '.join(done.unlabelled)}; their summaries stay "

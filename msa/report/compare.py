@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from msa.data.published import published
 from msa.data.registry import default_view, source
 from msa.data.text import default_encoder
 from msa.models.registry import model_entry
+from msa.report.claims import LinkedTable
 from msa.report.labels import MISSING, VIEW_WORDS, axis_label
 from msa.report.tables import Table, rank_marks
 from msa.study.claims import FRAME_LEVEL
@@ -51,8 +53,10 @@ class Source:
 
     Attributes
     ----------
-    paper, table : str
-        Where the printed numbers come from.
+    paper : str
+        Whose numbers.
+    tables : tuple of str
+        Where they are printed.
     studies : tuple of str
         What runs its cells, on the clip-context view.
     number : str
@@ -65,7 +69,7 @@ class Source:
     """
 
     paper: str
-    table: str
+    tables: tuple[str, ...]
     studies: tuple[str, ...]
     number: str
     columns: str = "metric"
@@ -73,26 +77,31 @@ class Source:
 
 
 SOURCES = {
-    "mfmb-table-2": Source("MFMB-Net", "Table 2", ("matrix-mosi",), "complete"),
+    "mfmb-table-2": Source("MFMB-Net", ("Table 2",), ("matrix-mosi",), "complete"),
     "mfmb-table-3": Source(
-        "MFMB-Net", "Table 3", ("matrix-mosi", "matrix-mosei"), "complete"
+        "MFMB-Net", ("Table 3",), ("matrix-mosi", "matrix-mosei"), "complete"
     ),
     "mfmb-table-4": Source(
-        "MFMB-Net", "Table 4", ("matrix-mosi", "matrix-mosei"), "AUILC"
+        "MFMB-Net", ("Table 4",), ("matrix-mosi", "matrix-mosei"), "AUILC"
     ),
-    "mfmb-table-5": Source("MFMB-Net", "Table 5", ("ablations",), "AUILC"),
+    "mfmb-table-5": Source("MFMB-Net", ("Table 5",), ("ablations",), "AUILC"),
     "mit-table-4": Source(
-        "MIT-FRNet", "Table 4", ("matrix-mosi",), "rate", "rate", "metric"
+        "MIT-FRNet", ("Table 4",), ("matrix-mosi",), "rate", "rate", "metric"
     ),
     "mit-table-5": Source(
-        "MIT-FRNet", "Table 5", ("matrix-sims",), "rate", "rate", "metric"
+        "MIT-FRNet", ("Table 5",), ("matrix-sims",), "rate", "rate", "metric"
     ),
-    "mit-table-6": Source("MIT-FRNet", "Table 6", ("matrix-mosi",), "seconds", "rate"),
+    "mit-table-6": Source(
+        "MIT-FRNet", ("Table 6",), ("matrix-mosi",), "seconds", "rate"
+    ),
     "mit-table-7": Source(
-        "MIT-FRNet", "Table 7", ("ablations",), "rate", "metric", "model"
+        "MIT-FRNet", ("Table 7",), ("ablations",), "rate", "metric", "model"
     ),
-    "mit-figure-6": Source("MIT-FRNet", "Table 4", ("matrix-mosi",), "MWA/10"),
-    "mit-figure-7": Source("MIT-FRNet", "Table 5", ("matrix-sims",), "MWA/10"),
+    "mit-figure-5": Source(
+        "MIT-FRNet", ("Table 4", "Table 5"), ("matrix-mosi", "matrix-sims"), "MWA/10"
+    ),
+    "mit-figure-6": Source("MIT-FRNet", ("Table 4",), ("matrix-mosi",), "MWA/10"),
+    "mit-figure-7": Source("MIT-FRNet", ("Table 5",), ("matrix-sims",), "MWA/10"),
 }
 """Every table with scores, by the name of its page."""
 
@@ -144,7 +153,7 @@ def _printed_cells(source_: Source) -> pd.DataFrame:
     """Return the printed cells with data set, system and metric in our names."""
     cells = published()
     own = cells[
-        (cells["paper"] == source_.paper) & (cells["table"] == source_.table)
+        (cells["paper"] == source_.paper) & cells["table"].isin(source_.tables)
     ].reset_index(drop=True)
     names = {printed: name for name, printed in PRINTED_NAMES.items()}
     own = own.assign(dataset=own["dataset"].map(names), row=own["model"])
@@ -175,7 +184,10 @@ def _key(source_: Source, row: str, key: str) -> str:
 
     MFMB-Net quotes its baselines from a paper that weighs F1 correctly.
     """
-    is_quoted = source_.paper == "MFMB-Net" and source_.table in ("Table 3", "Table 4")
+    is_quoted = source_.paper == "MFMB-Net" and source_.tables[0] in (
+        "Table 3",
+        "Table 4",
+    )
     if "F1" not in key or (is_quoted and row != "Ours"):
         return key
     return f"{key}_swapped"
@@ -187,7 +199,7 @@ def _weighted(cells: pd.DataFrame) -> pd.DataFrame:
     A dash at rate 1.0 has weight 0 and counts as 0.
     """
     rows = []
-    for _, group in cells.groupby(["row", "metric", "variant"], sort=False):
+    for _, group in cells.groupby(["dataset", "row", "key"], sort=False):
         group = group.sort_values("rate")
         last = group["rate"] == 1.0
         values = group["paper_value"].mask(last & group["paper_value"].isna(), 0.0)
@@ -199,81 +211,92 @@ def _weighted(cells: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+_SYSTEM = ("dataset", "system", "model_variant")
+
+
+@cache
+def _config(
+    dataset: str,
+    model: str,
+    variant: str,
+    view: str,
+    encoder: str,
+    encoder_mode: str,
+    rate: float,
+) -> RunConfig:
+    """Return the first run of a cell."""
+    return RunConfig.resolve(
+        dataset=dataset,
+        view=view,
+        model=model,
+        variant=variant,
+        encoder=encoder,
+        encoder_mode=encoder_mode,
+        missing_rate=rate,
+        seed=SEEDS[0],
+    )
+
+
 class _Ours:
     """Published numbers by system; knows which runs belong to a printed cell."""
 
     def __init__(self, view: str | None, encoder: str | None, mode: str) -> None:
         self.view, self.encoder, self.mode = view, encoder, mode
-        self.runs = load_runs()
+        self.runs = dict(list(load_runs().groupby(list(SYSTEM))))
         self.summary = _by_place(load_summary(), "missing_rate")
         self.sweeps = _by_place(load_aggregates(), "aggregate")
-        self._configs: dict[tuple, RunConfig] = {}
 
     def number(self, source_: Source, cell: Mapping[str, object]) -> dict[str, object]:
         rate = {"rate": cell["rate"], "seconds": cell["rate"]}.get(source_.number, 0.0)
-        config = self.config(cell, float(rate))
-        place = {"view": config.view, "encoder": config.encoder}
+        view = self.view or default_view(str(cell["dataset"]))
+        encoder = self.encoder or default_encoder(
+            source(cell["dataset"], view).language
+        )
+        place = {"view": view, "encoder": encoder, "encoder_mode": self.mode}
+        named = (*(cell[name] for name in _SYSTEM), *place.values(), float(rate))
+        system = _system_at(*named)
         if source_.number == "seconds":
-            found = self._seconds(config)
+            found = self._seconds(system, float(rate))
         else:
-            found = self._score(config, source_.number, str(cell["key"]))
-        return {**found, **place, "encoder_mode": self.mode}
+            found = self._score(system, source_.number, float(rate), str(cell["key"]))
+        return {**found, **place}
 
-    def config(self, cell: Mapping[str, object], rate: float) -> RunConfig:
-        """Return the first run of a cell."""
-        place = (cell["dataset"], cell["system"], cell["model_variant"], rate)
-        if place not in self._configs:
-            dataset, model, variant, _ = place
-            view = self.view or default_view(dataset)
-            language = source(dataset, view).language
-            self._configs[place] = RunConfig.resolve(
-                dataset=dataset,
-                view=view,
-                model=model,
-                variant=variant,
-                encoder=self.encoder or default_encoder(language),
-                encoder_mode=self.mode,
-                missing_rate=rate,
-                seed=SEEDS[0],
-            )
-        return self._configs[place]
-
-    def _score(self, config: RunConfig, number: str, key: str) -> dict[str, object]:
-        system = self._system(config)
+    def _score(
+        self, system: tuple[str, ...], number: str, rate: float, key: str
+    ) -> dict[str, object]:
         is_curve = number not in ("complete", "rate")
         table = self.sweeps if is_curve else self.summary
-        place = (*system, number if is_curve else config.missing_rate, key)
+        place = (*system, number if is_curve else rate, key)
         if place not in table:
-            return _nothing(self._status(config, is_curve))
+            return _nothing(self._status(system, is_curve))
         row = table[place]
         found = {"ours": row["mean"], "lo": row["lo"], "hi": row["hi"]}
         return {**found, "n": int(row["n"]), "seeds": row["seeds"], "status": ""}
 
-    def _seconds(self, config: RunConfig) -> dict[str, object]:
+    def _seconds(self, system: tuple[str, ...], rate: float) -> dict[str, object]:
         """Return seconds of training per epoch: mean, least and most of the seeds."""
-        own = self._runs(config)
-        own = own[own["missing_rate"] == config.missing_rate]
-        if own.empty:
+        own = self.runs.get(system)
+        own = None if own is None else own[own["missing_rate"] == rate]
+        if own is None or own.empty:
             return _nothing(NOT_RUN)
         cost = own["seconds_train"] / own["epochs"]
         found = {"ours": cost.mean(), "lo": cost.min(), "hi": cost.max()}
         seeds = " ".join(map(str, sorted(own["seed"])))
         return {**found, "n": len(own), "seeds": seeds, "status": ""}
 
-    def _status(self, config: RunConfig, is_curve: bool) -> str:
-        rates = self._runs(config)["missing_rate"].nunique()
-        return f"{rates} of {len(RATES)} rates" if is_curve and rates else NOT_RUN
+    def _status(self, system: tuple[str, ...], is_curve: bool) -> str:
+        own = self.runs.get(system)
+        if own is None or not is_curve:
+            return NOT_RUN
+        return f"{own['missing_rate'].nunique()} of {len(RATES)} rates"
 
-    def _runs(self, config: RunConfig) -> pd.DataFrame:
-        system = dict(zip(SYSTEM, self._system(config), strict=True))
-        own = self.runs
-        for column, value in system.items():
-            own = own[own[column] == value]
-        return own
 
-    def _system(self, config: RunConfig) -> tuple[str, ...]:
-        fields = {**config.model_dump(), "setting": setting(config.model_dump())}
-        return tuple(fields[name] for name in SYSTEM)
+@cache
+def _system_at(*cell: str | float) -> tuple[str, ...]:
+    """Return what names the system of a cell in published tables."""
+    fields = _config(*cell).model_dump()
+    fields["setting"] = setting(fields)
+    return tuple(fields[name] for name in SYSTEM)
 
 
 def _by_place(frame: pd.DataFrame, at: str) -> dict[tuple, dict[str, object]]:
@@ -320,12 +343,14 @@ def _table(page: str, source_: Source, cells: pd.DataFrame, suffix: str) -> Tabl
     columns = list(dict.fromkeys(cells["column"]))
     lines = list(dict.fromkeys(cells["line"]))
     head = "Missing rate" if source_.split == "model" else "System"
+    places = {column: _places(cells, column) for column in columns}
     texts, commands = [], {}
     for line in lines:
         own = cells[cells["line"] == line].set_index("column")
+        numbers = own.to_dict("index")
         commands[len(texts) + 1] = _commands(source_, own)
         for part in PARTS if (own["status"] == "").any() else PARTS[:2]:
-            row = {c: _text(part, own.loc[c], _places(cells, c)) for c in columns}
+            row = {c: _text(part, numbers[c], places[c]) for c in columns}
             texts.append({head: line, "": part, **row})
     frame = pd.DataFrame(texts)
     marks = pd.DataFrame("", index=frame.index, columns=frame.columns)
@@ -334,7 +359,7 @@ def _table(page: str, source_: Source, cells: pd.DataFrame, suffix: str) -> Tabl
             own = cells[cells["column"] == column].set_index("line").loc[lines]
             higher = source_.number != "seconds" and _is_higher_better(own)
             for part, field in (("paper", "paper_value"), ("ours", "ours")):
-                found = rank_marks(own[field], higher, _places(cells, column))
+                found = rank_marks(own[field], higher, places[column])
                 marks.loc[frame[""] == part, column] = found
     data = cells.drop(columns=["line", "column"]).assign(
         difference=cells["ours"] - cells["paper_value"]
@@ -359,7 +384,7 @@ def _lines(source_: Source, cells: pd.DataFrame) -> list[str]:
     return [f"{source_.paper} (ours)" if r == "Ours" else r for r in cells["row"]]
 
 
-def _text(part: str, cell: pd.Series, places: int) -> str:
+def _text(part: str, cell: Mapping[str, object], places: int) -> str:
     if part == "paper":
         arrow = {"up": " ▲", "down": " ▼"}.get(cell["arrow"], "")
         return (cell["printed"] if cell["printed"] != "-" else MISSING) + arrow
@@ -376,7 +401,7 @@ def _text(part: str, cell: pd.Series, places: int) -> str:
     return MISSING if np.isnan(difference) else f"{difference:+.{places}f}"
 
 
-def _our_arrow(cell: pd.Series) -> str:
+def _our_arrow(cell: Mapping[str, object]) -> str:
     """Return which way a score goes from our full model to ours without a part."""
     full = cell.get("full", np.nan)
     if np.isnan(full) or cell["ours"] == full:
@@ -396,19 +421,11 @@ def _is_higher_better(cells: pd.DataFrame) -> bool:
 
 def _commands(source_: Source, own: pd.DataFrame) -> list[str]:
     """Return the commands of the first seed of a row."""
-    cell = own.iloc[0].to_dict()
+    cell = own.iloc[0]
     is_curve = source_.number in ("AUILC", "MWA/10")
     rates = sorted(own["rate"].dropna().unique()) or [0.0]
-    ours = _Commands(cell["view"], cell["encoder"], cell["encoder_mode"])
-    return [ours.config(cell, r).command() for r in (RATES if is_curve else rates)]
-
-
-class _Commands(_Ours):
-    """Configurations without published numbers."""
-
-    def __init__(self, view: str, encoder: str, mode: str) -> None:
-        self.view, self.encoder, self.mode = view, encoder, mode
-        self._configs = {}
+    where = [cell[name] for name in (*_SYSTEM, "view", "encoder", "encoder_mode")]
+    return [_config(*where, r).command() for r in (RATES if is_curve else rates)]
 
 
 def _caption(source_: Source, cells: pd.DataFrame) -> str:
@@ -432,8 +449,9 @@ def _caption(source_: Source, cells: pd.DataFrame) -> str:
     if any("F1" in key for key in cells["key"]):
         f1 = "F1 of both sides with the weights that the paper printed. "
     arrows = "▲ ▼: above or below the full model. " if cells["arrow"].any() else ""
+    tables = " and ".join(source_.tables)
     return (
-        f"{source_.paper}, {source_.table}: {metric}{data.title}, {what}. "
+        f"{source_.paper}, {tables}: {metric}{data.title}, {what}. "
         f"{place(cells)} {arrows}{brackets}{f1}All in the paper's units; difference is "
         "ours minus paper."
     )
@@ -492,7 +510,7 @@ def in_short(page: str, cells: pd.DataFrame) -> str:
     """Sum a page up: how far it is, how far off, and whether the orders agree."""
     both = cells.dropna(subset=["ours", "paper_value"])
     if both.empty:
-        return f"None of the {len(cells)} printed cells has been run yet."
+        return f"none of the {len(cells)} printed cells has been run yet."
     ours, printed = both["ours"], both["paper_value"]
     above, below = int((ours > printed).sum()), int((ours < printed).sum())
     words = [
@@ -520,6 +538,47 @@ def agreement(page: str, cells: pd.DataFrame) -> pd.Series:
     groups = [g for _, g in both.groupby(keys, dropna=False) if len(g) >= 4]
     taus = [kendalltau(g["ours"], g["paper_value"]).statistic for g in groups]
     return pd.Series(taus, dtype=float).dropna()
+
+
+def overview() -> Table:
+    """Count, for every page with scores, the cells that have been run."""
+    rows = []
+    for page, source_ in SOURCES.items():
+        cells = compared(page)
+        both = cells.dropna(subset=["ours", "paper_value"])
+        taus = agreement(page, cells)
+        number = page.rpartition("-")[2]
+        kind = "Figure" if "figure" in page else "Table"
+        rows.append(
+            {
+                "Page": f"papers/{page}",
+                "Paper": f"{source_.paper}, {kind} {number}",
+                "Data": ", ".join(source(d).title for d in cells["dataset"].unique()),
+                "Cells": len(cells),
+                "Run": int((cells["status"] == "").sum()),
+                "Above": int((both["ours"] > both["paper_value"]).sum()),
+                "Below": int((both["ours"] < both["paper_value"]).sum()),
+                "Kendall tau": float(taus.mean()) if len(taus) else np.nan,
+                "Studies": ", ".join(source_.studies),
+            }
+        )
+    caption = (
+        "Pages with scores: printed cells, those with a number of ours (default "
+        "feature view, frozen encoder), how many lie above and below the paper's, and "
+        "how far our order of the systems agrees with the paper's (mean over columns; "
+        "1: the same order, 0: unrelated). `python -m msa study run STUDY` runs "
+        "what is missing."
+    )
+    return LinkedTable.plain(pd.DataFrame(rows), "overview", caption)
+
+
+def counts_in_short(paper: str, view: str = "clip-context") -> str:
+    """Say how many data sets have exactly the printed counts."""
+    own = counts_table(paper, view).data
+    equal = own.groupby("dataset", sort=False)["same"].all()
+    names = [source(dataset, view).title for dataset in equal[equal].index]
+    told = " and ".join(names) if names else "none of the data sets"
+    return f"the counts of {told} are the printed ones in every split."
 
 
 def counts_table(paper: str, view: str = "clip-context") -> Table:
@@ -552,7 +611,8 @@ def counts_table(paper: str, view: str = "clip-context") -> Table:
             row = {s: c[part] for s, c in zip(splits, counted, strict=True)}
             rows.append({"Data set": title, "": part, **row})
         for split, count in zip(splits, counted, strict=True):
-            tidy.append({"dataset": dataset, "split": split, **count})
+            same = count["paper"] == count["ours"]
+            tidy.append({"dataset": dataset, "split": split, **count, "same": same})
     frame = pd.DataFrame(rows)
     caption = (
         f"{paper}, {table}: clips below, at and above 0, by split; beside them "

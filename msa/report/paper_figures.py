@@ -14,6 +14,7 @@ from msa.report.compare import NOT_RUN, place
 from msa.report.labels import VIEW_WORDS, curves_of, main_runs, seeds_used
 from msa.report.style import SPLIT_COLOURS, Picture, house_style, system_style
 from msa.study.publish import load_runs
+from msa.study.verdicts import has_converged
 from msa.train.metrics import METRICS, RATES
 
 
@@ -53,7 +54,8 @@ def mwa_picture(cells: pd.DataFrame, name: str) -> Picture:
             Line2D([], [], color="#444", marker="o", mfc="white", ls="", label="paper"),
             Line2D([], [], color="#444", marker="o", label="ours, 95 % interval"),
         ]
-        figure.legend(handles=marks, loc="outside lower center", ncols=2)
+        figure.legend(handles=marks, loc="outside upper right", ncols=2)
+        figure.supxlabel("weighted average over missing rates, in the paper's unit")
     caption = (
         "Weighted average over missing rates (eq. 25, divided by 10), in the paper's "
         "units. The paper prints no numbers with its figures: open marks are computed "
@@ -126,17 +128,7 @@ def convergence_picture(
     """
     view = view or default_view(dataset)
     encoder = encoder or default_encoder(source(dataset, view).language)
-    runs = main_runs(load_runs())
-    for column, value in (
-        ("dataset", dataset),
-        ("view", view),
-        ("model", model),
-        ("encoder", encoder),
-        ("encoder_mode", encoder_mode),
-    ):
-        runs = runs[runs[column] == value]
-    curves = curves_of(runs) if len(runs) else pd.DataFrame(columns=["run_id", "term"])
-    total = curves[curves["term"] == "total"]
+    runs, total = _losses(dataset, model, view, encoder, encoder_mode)
     title = source(dataset, view).title
     with house_style():
         figure, axes = plt.subplots(
@@ -165,7 +157,59 @@ def convergence_picture(
     return Picture.of(figure, stem, _losses_in_words(runs, total, model), caption)
 
 
+def by_metric(cells: pd.DataFrame) -> pd.DataFrame:
+    """Order cells as the panels of Figure 5: binary, more classes, F1, MAE, Corr."""
+    panels = (("Acc-2",), ("Acc-3", "Acc-5", "Acc-7"), ("F1",), ("MAE",), ("Corr",))
+    number = {metric: i for i, group in enumerate(panels) for metric in group}
+    order = cells["metric"].map(number).sort_values(kind="stable").index
+    return cells.loc[order].reset_index(drop=True)
+
+
 _SPLITS = ("train", "valid")
+
+
+def convergence_in_short(
+    dataset: str,
+    model: str = "MIT-FRNet",
+    *,
+    view: str | None = None,
+    encoder: str | None = None,
+    encoder_mode: str = "frozen",
+) -> str:
+    """Count the runs whose training loss has come down and settled."""
+    view = view or default_view(dataset)
+    encoder = encoder or default_encoder(source(dataset, view).language)
+    runs, total = _losses(dataset, model, view, encoder, encoder_mode)
+    train = total[total["split"] == "train"].sort_values("epoch")
+    lines = [line["value"].to_numpy() for _, line in train.groupby("run_id")]
+    if not lines:
+        return f"no run of {model} on {source(dataset, view).title} is stored yet."
+    settled = sum(has_converged(line) for line in lines)
+    fallen = sum(line[-1] < line[0] for line in lines)
+    epochs = runs["epochs"].median()
+    return (
+        f"of {len(lines)} runs at {runs['missing_rate'].nunique()} of {len(RATES)} "
+        f"missing rates, the training loss has come down in {fallen} and has settled "
+        f"in {settled}; half of the runs stopped within {epochs:.0f} epochs."
+    )
+
+
+def _losses(
+    dataset: str, model: str, view: str, encoder: str, encoder_mode: str
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the main runs of a system and their total losses."""
+    runs = main_runs(load_runs())
+    for column, value in (
+        ("dataset", dataset),
+        ("view", view),
+        ("model", model),
+        ("encoder", encoder),
+        ("encoder_mode", encoder_mode),
+    ):
+        runs = runs[runs[column] == value]
+    empty = pd.DataFrame(columns=["run_id", "epoch", "split", "term", "value"])
+    curves = curves_of(runs) if len(runs) else empty
+    return runs, curves[curves["term"] == "total"]
 
 
 def _loss_panel(axis: Axes, runs: pd.DataFrame, total: pd.DataFrame) -> None:

@@ -306,6 +306,26 @@ def load_verdicts(results: Path | None = None) -> pd.DataFrame:
     return _stored("claims", results)
 
 
+def is_current(results: Path | None = None) -> bool:
+    """Tell whether the stored verdicts were made from the runs published now.
+
+    Compares how many runs each claim had and has, which needs no labels.
+    """
+    stored = load_verdicts(results).set_index(["id", "view"])
+    for view in _views(results):
+        evidence = Evidence(view, results)
+        for claim in read_claims():
+            if (claim.id, view) not in stored.index:
+                return False
+            row = stored.loc[claim.id, view]
+            if row["verdict"] == UNTESTABLE or claim.kind == "counts":
+                continue
+            counted = (int(row["published"]), int(row["needed"]))
+            if counted != _progress(claim, evidence):
+                return False
+    return True
+
+
 def load_claim_cells(results: Path | None = None) -> pd.DataFrame:
     """Load every comparison behind the stored verdicts."""
     return _stored("claim-cells", results)

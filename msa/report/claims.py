@@ -1,0 +1,245 @@
+"""The claim board: every claim of the papers with its verdict, effect and evidence."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from msa.report.labels import MISSING, axis_label, printed
+from msa.report.tables import Table
+from msa.study.claims import FRAME_LEVEL, Claim, in_words, read_claims
+from msa.study.verdicts import UNFINISHED, VERDICTS, load_claim_cells, load_verdicts
+from msa.train.metrics import METRICS
+
+_PAGE = re.compile(r"(?<=>)((?:papers|findings)/[\w-]+)(?=</td>)")
+
+
+@dataclass(frozen=True)
+class LinkedTable(Table):
+    """A table whose cells that name a page of the book link to it.
+
+    Attributes
+    ----------
+    up : str
+        Way from the page that shows the table to the folder of the book's pages.
+    """
+
+    up: str = "../"
+
+    def html(self) -> str:
+        """Return the table as HTML, with links to pages."""
+
+        def link(match: re.Match) -> str:
+            name = match[1].partition("/")[2].replace("-", " ")
+            return f'<a href="{self.up}{match[1]}.html">{name}</a>'
+
+        return _PAGE.sub(link, super().html())
+
+
+def verdicts(view: str | None = None) -> pd.DataFrame:
+    """Return one row per claim: the claim, and its stored verdict.
+
+    Parameters
+    ----------
+    view : str, optional
+        Feature view of the runs. Left out: the papers' frame-level features where a
+        verdict on them is stored that is not unfinished, else the clip-context view.
+
+    Returns
+    -------
+    DataFrame
+        ``claim`` (a :class:`~msa.study.claims.Claim`) and the columns of a
+        :class:`~msa.study.verdicts.Verdict`.
+    """
+    stored = load_verdicts()
+    rows = []
+    for claim in read_claims():
+        own = stored[stored["id"] == claim.id].set_index("view")
+        decided = [
+            name
+            for name in FRAME_LEVEL
+            if name in own.index and own.at[name, "verdict"] != UNFINISHED
+        ]
+        chosen = view or next(iter(decided), "clip-context")
+        if chosen in own.index:
+            rows.append({"claim": claim, "view": chosen, **own.loc[chosen]})
+            continue
+        reason = "no verdict is stored yet: run `python -m msa study publish`"
+        nothing = dict.fromkeys(("effect", "lo", "hi"), np.nan)
+        counts = dict.fromkeys(("n", "cells", "won", "published", "needed"), 0)
+        row = {"id": claim.id, "verdict": UNFINISHED, "unit": "", "reason": reason}
+        rows.append({"claim": claim, "view": chosen, **row, **nothing, **counts})
+    return pd.DataFrame(rows)
+
+
+def short_board(view: str | None = None) -> Table:
+    """Count the verdicts of each paper: a small table for the front page."""
+    found = verdicts(view)
+    papers = [claim.paper for claim in found["claim"]]
+    counts = pd.crosstab(pd.Series(papers), found["verdict"])
+    counts = counts.reindex(columns=list(VERDICTS), fill_value=0)
+    frame = counts.rename_axis("Paper").reset_index()
+    frame.columns.name = None
+    frame["claims"] = counts.sum(axis=1).to_numpy()
+    caption = (
+        f"{len(found)} claims of both papers and what the published runs say of them, "
+        "by rules that were written down before the runs."
+    )
+    return Table.plain(frame, "claims-short", caption)
+
+
+def board(paper: str, view: str | None = None) -> LinkedTable:
+    """Tabulate every claim of a paper with verdict, effect, seeds and evidence.
+
+    Parameters
+    ----------
+    paper : {"MFMB-Net", "MIT-FRNet"}
+    view : str, optional
+        As for :func:`verdicts`.
+    """
+    found = verdicts(view)
+    found = found[[claim.paper == paper for claim in found["claim"]]]
+    return _board(found, f"claims-{paper.lower()}", f"Claims of {paper}")
+
+
+def page_board(page: str, view: str | None = None) -> LinkedTable:
+    """Tabulate the claims that a page of the book bears on.
+
+    Parameters
+    ----------
+    page : str
+        Such as ``"papers/mfmb-table-3"``.
+    view : str, optional
+        As for :func:`verdicts`.
+    """
+    found = verdicts(view)
+    found = found[[claim.page == page for claim in found["claim"]]]
+    name = f"claims-{page.rpartition('/')[2]}"
+    return _board(found, name, "Claims that this page bears on")
+
+
+def _board(found: pd.DataFrame, name: str, what: str) -> LinkedTable:
+    found = found.reset_index(drop=True)
+    claims = list(found["claim"])
+    cells = pd.DataFrame(
+        {
+            "Claim": [claim.says for claim in claims],
+            "Where": [claim.where for claim in claims],
+            "Verdict": found["verdict"],
+            "Effect": [effect(row) for row in found.to_dict("records")],
+            "Seeds": [str(n) if n else MISSING for n in found["n"].astype(int)],
+            "Why": [_why(row) for row in found.to_dict("records")],
+            "Page": [claim.page for claim in claims],
+        }
+    )
+    views = ", ".join(dict.fromkeys(found["view"]))
+    caption = (
+        f"{what}, in our words. Verdicts are computed from published runs ({views} "
+        "features, frozen text encoders) by rules written down before. Effect: gain in "
+        "the claim's favour, or share of cells won, with its 95 % interval."
+    )
+    data = found.drop(columns="claim")
+    commands = {
+        i: [command(claim, row_view)]
+        for i, (claim, row_view) in enumerate(zip(claims, found["view"], strict=True))
+        if claim.study
+    }
+    marks = pd.DataFrame("", index=cells.index, columns=cells.columns)
+    return LinkedTable(name, caption, cells, marks, data, commands, is_numeric=False)
+
+
+def effect(row: dict[str, object]) -> str:
+    """Write an effect with its interval, in the units that readers see."""
+    value, lo, hi = (float(row[name]) for name in ("effect", "lo", "hi"))
+    unit = str(row["unit"])
+    if np.isnan(value):
+        return MISSING
+    if unit == "share":
+        text = f"{int(row['won'])} of {int(row['cells'] - row['empty'])} cells"
+        bounds = f" [{lo:.0%} to {hi:.0%}]" if not np.isnan(lo) else ""
+        return f"{text}, {value:.0%}{bounds}"
+    if unit == "seconds":
+        return f"{value:+.2f} s [{lo:.2f} to {hi:.2f}]"
+    sign = "+" if value > 0 else ""
+    points = " points" if METRICS[unit].is_percent else ""
+    return (
+        f"{sign}{printed(unit, value)}{points} {METRICS[unit].name} "
+        f"[{printed(unit, lo)} to {printed(unit, hi)}]"
+    )
+
+
+def command(claim: Claim, view: str = "clip-context") -> str:
+    """Return the shell command that runs what a claim needs."""
+    suffix = f"-{view}" if view in FRAME_LEVEL else ""
+    return f"python -m msa study run {claim.study}{suffix}\npython -m msa study publish"
+
+
+def _why(row: dict[str, object]) -> str:
+    claim = row["claim"]
+    caveat = (
+        f" Note: {claim.caveat}." if claim.caveat not in ("", row["reason"]) else ""
+    )
+    return f"{row['reason']}.{caveat}"
+
+
+def rules_table(paper: str) -> Table:
+    """Tabulate what would support and what would refute each claim of a paper."""
+    claims = [claim for claim in read_claims() if claim.paper == paper]
+    frame = pd.DataFrame(
+        {
+            "Id": [claim.id for claim in claims],
+            "Claim": [claim.says for claim in claims],
+            "Features": [
+                "the papers' own" if c.features == "frame-level" else "any"
+                for c in claims
+            ],
+            "Rule": [in_words(claim) for claim in claims],
+        }
+    )
+    caption = (
+        f"Rules for the claims of {paper}, as msa/study/claims.toml has them; its head "
+        "explains every kind."
+    )
+    return Table.plain(frame, f"rules-{paper.lower()}", caption)
+
+
+def cells_table(claim: str, view: str = "clip-context") -> Table:
+    """Tabulate every comparison behind the verdict on a claim.
+
+    Parameters
+    ----------
+    claim : str
+        Its id.
+    view : str
+        Feature view of the runs.
+    """
+    cells = load_claim_cells()
+    own = cells[(cells["id"] == claim) & (cells["view"] == view)]
+    frame = pd.DataFrame(
+        {
+            "Data": own["dataset"],
+            "Metric": [axis_label(m) if m in METRICS else m for m in own["metric"]],
+            "At": own["at"],
+            "System": own["first"],
+            "Against": own["second"],
+            "Gain": own["gain"],
+            "From": own["lo"],
+            "To": own["hi"],
+            "Seeds": own["n"],
+        }
+    )
+    caption = f"Every cell behind the verdict on {claim}: gain with its 95 % interval."
+    return Table.plain(frame, f"cells-{claim}", caption)
+
+
+def in_short(paper: str | None = None, view: str | None = None) -> str:
+    """Count the verdicts in one sentence."""
+    found = verdicts(view)
+    if paper:
+        found = found[[claim.paper == paper for claim in found["claim"]]]
+    counts = found["verdict"].value_counts()
+    told = ", ".join(f"{counts[v]} {v}" for v in VERDICTS if v in counts)
+    return f"Of {len(found)} claims: {told}."
