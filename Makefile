@@ -1,6 +1,8 @@
 # make book    run the experiment notebook on the demo data, build the book strictly
 # make test    lint, format check and all tests
-# Both need Python 3.11 or newer and nothing else; PYTHON=... chooses which.
+# make check   read the built book in Chromium, headless
+# They need Python 3.11 or newer and nothing else (check: Chromium);
+# PYTHON=... chooses which.
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -18,7 +20,7 @@ export TRANSFORMERS_OFFLINE := 1
 export TQDM_DISABLE := 1
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help env book test format picture clean
+.PHONY: help env book test check format picture clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -39,7 +41,11 @@ book: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m ruff check $(LIBRARY)
 	$(BIN)/python -m ruff format --check $(LIBRARY)
-	$(BIN)/python -m pytest -n $(WORKERS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+
+# What readers get: loading, search, tables, downloads, formulas, contrast, numbers.
+check: $(STAMP)
+	MSA_BOOK=_build/html $(BIN)/python -m pytest tests/test_browser.py
 
 format: $(STAMP)
 	$(BIN)/python -m ruff check --fix $(LIBRARY)

@@ -36,6 +36,7 @@ MATHJAX = "sphinx-mathjax-offline"
 
 _MATHJAX_PARTS = ("tex-chtml.js", "input/tex/extensions", "output/chtml/fonts/woff-v2")
 _MATHJAX_SCRIPT = "mathjax/tex-chtml.js"
+_THEBE = "thebe"  # runs cells on a server; switched off, yet its script is loaded
 _FORMULA = re.compile(r'class="[^"]*\bmath\b')
 
 _SOURCES = ("_config.yml", "_toc.yml", "book/**/*", "results/**/*", "msa/**/*")
@@ -251,10 +252,12 @@ def _notebook(path: Path) -> nbformat.NotebookNode | None:
 def _complete_page(
     app: Sphinx, name: str, template: str, context: dict[str, Any], doctree: object
 ) -> None:
-    body = context.get("body", "")
-    if not _FORMULA.search(body):
-        scripts = context["script_files"]
-        scripts[:] = [s for s in scripts if not _is_mathjax(s)]
+    # docutils gives the entries of its list a role that ARIA gave up.
+    body = context.get("body", "").replace("doc-biblioentry", "listitem")
+    unused = [_THEBE] if _FORMULA.search(body) else [_THEBE, _MATHJAX_SCRIPT]
+    scripts = context["script_files"]
+    scripts[:] = [s for s in scripts if not any(u in _said(s) for u in unused)]
+    context["body"] = body
     if doctree is None:
         return
     path = Path(app.env.doc2path(name))
@@ -264,8 +267,9 @@ def _complete_page(
         context["body"] = body + rerun_box(page, notebook, "../" * name.count("/"))
 
 
-def _is_mathjax(script: Any) -> bool:
-    return str(getattr(script, "filename", script)).endswith(_MATHJAX_SCRIPT)
+def _said(script: Any) -> str:
+    """Return a script's file name and its text."""
+    return f"{getattr(script, 'filename', script)} {getattr(script, 'attributes', '')}"
 
 
 def _complete_book(app: Sphinx, failure: Exception | None) -> None:

@@ -7,8 +7,8 @@ the same are marked the same.
 
 from __future__ import annotations
 
+import hashlib
 import html
-import json
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -17,8 +17,10 @@ from importlib.resources import files
 
 import numpy as np
 import pandas as pd
+import yaml
 
 from msa.data.contract import SPLITS
+from msa.data.paths import repo_root
 from msa.data.registry import source
 from msa.report.labels import (
     MISSING,
@@ -34,12 +36,15 @@ from msa.report.labels import (
     systems_of,
 )
 from msa.report.style import download_link
+from msa.study.publish import config_of
 from msa.study.stats import AGGREGATES
-from msa.train.config import RunConfig
 from msa.train.metrics import METRICS
 
 BEST, SECOND = "best", "second"
 """Marks of cells, also the names of their CSS classes."""
+
+SHORT = 26
+"""Longest entry of a column, in characters, that does not break into lines."""
 
 MARKS_SENTENCE = "Best in bold, second best underlined."
 
@@ -111,6 +116,10 @@ class Table:
             # Spreads and intervals stand below their value: wide tables fit a page.
             cells = cells.replace(r" (?=± |\[)", "<br>", regex=True)
             kind = "msa-numbers"
+        else:
+            # What is short stays on its line; only prose breaks.
+            short = cells.apply(lambda column: column.str.len().max() <= SHORT)
+            classes = classes + np.where(short, " short", "")
         if self.commands:
             cells = cells.assign(Remake=[self._remake(i) for i in range(len(cells))])
             classes = classes.assign(Remake="")
@@ -133,8 +142,26 @@ class Table:
         )
         return (
             f'<figure class="msa-table-box"><figcaption>{html.escape(self.caption)} '
-            f'<span class="msa-downloads">{downloads}</span></figcaption>'
-            f'<div class="msa-scroll" tabindex="0">{styler.to_html()}</div></figure>'
+            f'<span class="msa-downloads">{downloads}</span> · '
+            '<details class="msa-cite"><summary>cite this table</summary>'
+            f'<pre tabindex="0">{html.escape(self.citation())}</pre></details>'
+            '</figcaption><div class="msa-scroll" tabindex="0" role="region" '
+            f'aria-label="Table {html.escape(self.name)}">{styler.to_html()}</div>'
+            "</figure>"
+        )
+
+    def citation(self) -> str:
+        """Return a BibTeX entry; the checksum of the CSV pins the numbers."""
+        cited = yaml.safe_load((repo_root() / "CITATION.cff").read_text("utf-8"))
+        authors = " and ".join(f"{{{who['name']}}}" for who in cited["authors"])
+        digest = hashlib.sha256(self.csv().encode()).hexdigest()
+        return (
+            f"@misc{{msa-{self.name},\n"
+            f"  author = {{{authors}}},\n"
+            f"  title = {{{{{cited['title']}: table {self.name}}}}},\n"
+            f"  year = {{{cited['preferred-citation']['year']}}},\n"
+            f"  note = {{Version {cited['version']}; CSV with SHA-256 {digest[:16]}}}\n"
+            "}"
         )
 
     def _remake(self, row: int) -> str:
@@ -554,24 +581,7 @@ def read_ledger() -> list[dict[str, str]]:
 
 def commands_of(runs: pd.DataFrame) -> list[str]:
     """Return the shell command that remakes each run, in the order of the rows."""
-    return [_config(row).command() for row in runs.to_dict("records")]
-
-
-def _config(row: Mapping[str, object]) -> RunConfig:
-    mask_seed = row["mask_seed"]
-    return RunConfig.resolve(
-        dataset=row["dataset"],
-        view=row["view"],
-        model=row["model"],
-        variant=row["variant"],
-        encoder=row["encoder"],
-        encoder_mode=row["encoder_mode"],
-        missing_rate=float(row["missing_rate"]),
-        seed=int(row["seed"]),
-        mask_seed=None if pd.isna(mask_seed) else int(mask_seed),
-        max_epochs=int(row["max_epochs"]),
-        hyper=json.loads(row["hyper"]),
-    )
+    return [config_of(row).command() for row in runs.to_dict("records")]
 
 
 def _rows(summary: pd.DataFrame) -> list[tuple[float, str, str]]:

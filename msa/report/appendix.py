@@ -1,0 +1,168 @@
+"""Tables of the appendix: what the runs cost, where they ran, what the files hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from msa.data.paths import results_dir
+from msa.data.registry import source
+from msa.report.labels import select, system_name, systems_of
+from msa.report.tables import Table
+from msa.study.publish import load_environments
+
+PHASES = ["seconds_prepare", "seconds_train", "seconds_test"]
+"""Columns of published runs that add up to the time of a run."""
+
+FILES = {
+    "runs.csv": "One row per run: configuration, scores of all splits, seconds, "
+    "epochs, parameters, peak memory, environment.",
+    "summary.csv": "One row per system, rate and metric: n, mean, standard deviation "
+    "and 95 % interval.",
+    "aggregates.csv": "AUILC and MWA of every system that was run at all rates.",
+    "environments.json": "What the runs ran on, by the identifier in runs.csv.",
+    "curves/": "Loss terms by epoch and split, a file per data set and model.",
+    "predictions/": "Test predictions of every run, a file per data set and model.",
+    "passport/": "What is in each data file: source, sizes, labels, lengths, probes.",
+    "audit/": "Findings of the audit of the printed tables, a file per check.",
+}
+"""What the files and folders of ``results/`` hold."""
+
+OTHER_FILE = "Numbers of one page of this book."
+
+
+def cost_table(runs: pd.DataFrame, name: str = "costs") -> Table:
+    """Tabulate what the published runs took.
+
+    Parameters
+    ----------
+    runs : DataFrame
+        Published runs.
+
+    Returns
+    -------
+    Table
+        A row per data set, view, text encoder and system; medians over its runs, and
+        the hours of all of them together.
+    """
+    runs = runs.assign(seconds=runs[PHASES].sum(axis=1))
+    keys = ["dataset", "view", "encoder", "encoder_mode"]
+    rows = []
+    for key, part in runs.groupby(keys):
+        dataset, view, encoder, mode = key
+        for model, variant in systems_of(part):
+            own = select(part, model=model, variant=variant)
+            rows.append(
+                {
+                    "Data set": f"{source(dataset, view).title}, {view}",
+                    "Text encoder": f"{encoder} ({mode})",
+                    "System": system_name(model, variant),
+                    "Runs": len(own),
+                    "Minutes per run": f"{own['seconds'].median() / 60:.2f}",
+                    "Epochs": int(own["epochs"].median()),
+                    "Parameters": f"{int(own['parameters'].median()):,}",
+                    "Peak memory (MB)": int(own["peak_memory_mb"].median()),
+                    "Hours in all": f"{own['seconds'].sum() / 3600:.2f}",
+                }
+            )
+    caption = (
+        f"What {len(runs)} published runs took, {hours(runs):.1f} hours of one "
+        "processor core together: medians over the runs of a row. Preparing the data, "
+        "training and testing count; the first run of a text encoder also computes its "
+        "features once. Peak memory: of the whole process, with PyTorch and the data."
+    )
+    return Table.plain(pd.DataFrame(rows), name, caption)
+
+
+def hours(runs: pd.DataFrame) -> float:
+    """Return how many hours published runs took together."""
+    return float(runs[PHASES].sum(axis=None) / 3600)
+
+
+def rerun_in_words(runs: pd.DataFrame, cores: int = 2) -> str:
+    """Say how long it takes to make published runs again.
+
+    Parameters
+    ----------
+    runs : DataFrame
+        Published runs.
+    cores : int
+        How many run at a time, each on one core.
+    """
+    places = load_environments()
+    machines = {places[name]["device_name"] for name in runs["environment"].unique()}
+    return (
+        f"The {len(runs)} published runs took {hours(runs):.1f} hours on one core "
+        f"each ({'; '.join(sorted(machines))}): about {hours(runs) / cores:.1f} hours "
+        f"with {cores} cores."
+    )
+
+
+def environment_table(runs: pd.DataFrame, name: str = "environments") -> Table:
+    """Tabulate what the published runs ran on.
+
+    Parameters
+    ----------
+    runs : DataFrame
+        Published runs.
+    """
+    places = load_environments()
+    counts = runs["environment"].value_counts()
+    rows = [
+        {
+            "Environment": key,
+            "Runs": int(count),
+            "Processor": places[key]["device_name"],
+            "Threads": places[key]["threads"],
+            "Python": places[key]["python"],
+            "PyTorch": places[key]["torch"],
+            "Platform": places[key]["platform"],
+            "Commit": str(places[key]["commit"] or "unknown")[:8],
+            "Clean": {False: "yes", True: "no"}.get(places[key]["dirty"], "unknown"),
+        }
+        for key, count in counts.sort_index().items()
+    ]
+    caption = (
+        f"The {len(rows)} environments of the published runs. Clean: no file of the "
+        "project was changed after the commit. All fields: results/environments.json."
+    )
+    return Table.plain(pd.DataFrame(rows), name, caption)
+
+
+def package_table(packages: dict[str, str], name: str = "packages") -> Table:
+    """Tabulate installed packages, by name."""
+    frame = pd.DataFrame(sorted(packages.items()), columns=["Package", "Version"])
+    caption = (
+        "Packages that were installed when this book was built; requirements.txt pins "
+        "those that the project asks for."
+    )
+    return Table.plain(frame, name, caption)
+
+
+def file_table(results: Path | None = None, name: str = "results-files") -> Table:
+    """Tabulate the files of published results, folders as one row.
+
+    Parameters
+    ----------
+    results : Path, optional
+        Folder of published results; the repository's when left out.
+    """
+    folder = results_dir() if results is None else results
+    rows = []
+    for entry in sorted(folder.iterdir()):
+        files = [p for p in entry.rglob("*") if p.is_file()] or [entry]
+        label = f"{entry.name}/" if entry.is_dir() else entry.name
+        rows.append(
+            {
+                "File": label,
+                "Files": len(files),
+                "Size (kB)": round(sum(p.stat().st_size for p in files) / 1000, 1),
+                "What it holds": FILES.get(label, OTHER_FILE),
+            }
+        )
+    caption = (
+        "The published results, from which every number of this book is computed. "
+        "Shares are fractions there and percent on the pages."
+    )
+    return Table.plain(pd.DataFrame(rows), name, caption)

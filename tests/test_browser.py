@@ -1,0 +1,553 @@
+"""The built book in a real browser: Chromium, headless, without any network.
+
+``MSA_BOOK`` names the folder of a built book, as ``make check`` does. Without it the
+book below ``_build/html`` is read if it is current, and else a sample of the book is
+built, which takes a minute.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import functools
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
+from pathlib import Path
+from urllib.parse import unquote_to_bytes
+
+import nbformat
+import pytest
+import yaml
+
+from msa.data.paths import repo_root, results_dir
+from msa.report.site import is_current, source_checksum
+
+CHROMIUM = next(
+    filter(
+        None,
+        map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome")),
+    ),
+    None,
+)
+pytestmark = [
+    pytest.mark.skipif(
+        CHROMIUM is None,
+        reason="no Chromium here: install it (Debian: chromium) to check the book",
+    ),
+    pytest.mark.xdist_group("browser"),  # one server, one browser, one sample book
+]
+
+SAMPLE = ("book/experiments/mosi-sweep", "book/audit/f1", "book/references")
+SWEEP = "book/experiments/mosi-sweep.html"
+LIMIT_MB = 1.5
+PHONE = {"width": 390, "height": 844}
+DESK = {"width": 1280, "height": 900}
+
+
+# --- the book, a server, a browser ----------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def book(tmp_path_factory):
+    """Return the folder of the built book, or of a sample of it."""
+    if given := os.environ.get("MSA_BOOK"):
+        return Path(given).resolve()
+    built = repo_root() / "_build" / "html"
+    if is_current(built):
+        return built
+    folder = tmp_path_factory.mktemp("sample")
+    toc = {
+        "format": "jb-book",
+        "root": "book/index",
+        "chapters": [{"file": page} for page in SAMPLE],
+    }
+    (folder / "toc.yml").write_text(yaml.safe_dump(toc))
+    command = [str(Path(sys.executable).with_name("jupyter-book")), "build"]
+    command += [str(repo_root()), "--toc", str(folder / "toc.yml")]
+    command += ["--path-output", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.fail(f"the sample did not build: {done.stdout}{done.stderr}"[-3000:])
+    return folder / "_build" / "html"
+
+
+@pytest.fixture(scope="module")
+def pages(book):
+    """Return every page of the book, relative to its folder, the search page too."""
+    found = sorted(
+        p.relative_to(book).as_posix() for p in (book / "book").rglob("*.html")
+    )
+    assert found, f"there is no page in {book}"
+    return [*found, "search.html"]
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def address(book):
+    """Serve the book on this machine; return where."""
+    handler = functools.partial(Quiet, directory=str(book))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play:
+        # Everything that is not on this machine has no address.
+        rules = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
+        arguments = ["--no-sandbox", "--disable-dev-shm-usage", rules]
+        started = play.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def tab(browser):
+    """Return a function that opens an empty tab, and close all at the end."""
+    contexts = []
+
+    def opened(mode="light", viewport=DESK):
+        context = browser.new_context(viewport=viewport, color_scheme=mode)
+        context.add_init_script(
+            f"localStorage.setItem('mode', '{mode}');"
+            f"localStorage.setItem('theme', '{mode}');"
+        )
+        contexts.append(context)
+        return context.new_page()
+
+    yield opened
+    for context in contexts:
+        context.close()
+
+
+def complaints_of(tab):
+    """Collect what goes wrong in a tab from now on."""
+    complaints = []
+    tab.on("pageerror", lambda error: complaints.append(f"script: {error}"))
+    tab.on(
+        "console",
+        lambda m: complaints.append(m.text) if m.type in ("error", "warning") else None,
+    )
+    tab.on("requestfailed", lambda r: complaints.append(f"failed: {r.url[:120]}"))
+    tab.on(
+        "response",
+        lambda r: complaints.append(f"{r.status}: {r.url}") if r.status >= 400 else 0,
+    )
+    return complaints
+
+
+def visit(tab, url):
+    tab.goto(url, wait_until="load")
+    # Formulas are set after loading; a page without any does not have MathJax.
+    tab.evaluate("() => window.MathJax?.startup?.promise?.then(() => null) ?? null")
+
+
+# --- every page -----------------------------------------------------------------------
+
+# What a page is asked, in the light on a desk.
+QUESTIONS = {
+    "formulas": "document.querySelectorAll('.math').length",
+    "unset": """[...document.querySelectorAll('.math')]
+        .filter(m => !m.querySelector('mjx-container') || m.querySelector('mjx-merror'))
+        .map(m => m.textContent)""",
+    "wordless": """[...document.images]
+        .filter(i => !i.alt.trim() || i.naturalWidth === 0)
+        .map(i => i.outerHTML.slice(0, 99))""",
+    "levels": """[...document.querySelectorAll('main :is(h1, h2, h3, h4, h5, h6)')]
+        .filter(h => h.checkVisibility()).map(h => Number(h.tagName[1]))""",
+    "links": """[...document.querySelectorAll('a[href]')]
+        .map(a => a.href).filter(h => h.startsWith(location.origin))""",
+    "tables": """[...document.querySelectorAll('figure:has(> div .msa-numbers)')]
+        .map(f => ({csv: f.querySelector('.msa-downloads a').href,
+                    cells: [...f.querySelectorAll('td')].map(c => c.textContent)}))""",
+}
+SEE_THROUGH = """[...document.querySelectorAll('.msa-figure img')]
+    .filter(i => getComputedStyle(i).backgroundColor !== 'rgb(255, 255, 255)')
+    .map(i => i.alt)"""
+TO_THE_DARK = "Object.assign(document.documentElement.dataset, {theme: 'dark'})"
+
+
+def violations(tab, rules):
+    """Return what axe-core finds, a line for each element."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    # Without its preloading, which asks for style sheets on its own.
+    options = {"runOnly": rules, "resultTypes": ["violations"], "preload": False}
+    found = Axe().run(tab, options=options).response["violations"]
+    return [
+        f"{rule['id']}: {node['html'][:160]} {node['failureSummary'][:300]}"
+        for rule in found
+        for node in rule["nodes"][:3]
+    ]
+
+
+@pytest.fixture(scope="module")
+def visits(browser, address, pages):
+    """Visit every page once and return, by page, what there is to say about it."""
+    context = browser.new_context(viewport=DESK, color_scheme="light")
+    tab, found = context.new_page(), {}
+    complaints, asked = complaints_of(tab), []
+    tab.on("request", lambda request: asked.append(request.url))
+    for name in pages:
+        visit(tab, address + name)
+        seen = {key: tab.evaluate(question) for key, question in QUESTIONS.items()}
+        seen["light"] = violations(tab, ["wcag2a", "wcag2aa"])
+        tab.add_style_tag(content="* {transition: none !important}")
+        tab.evaluate(TO_THE_DARK)
+        seen["dark"] = violations(tab, {"type": "rule", "values": ["color-contrast"]})
+        seen["see-through"] = tab.evaluate(SEE_THROUGH)
+        tab.set_viewport_size(PHONE)
+        seen["width"] = tab.evaluate("document.documentElement.scrollWidth")
+        tab.set_viewport_size(DESK)
+        seen["complaints"], seen["asked"] = complaints[:], asked[:]
+        complaints.clear()
+        asked.clear()
+        found[name] = seen
+    context.close()
+    return found
+
+
+def wrong(visits, look):
+    """Return what ``look`` finds wrong, by page, without the pages that are right."""
+    found = {name: look(seen) for name, seen in visits.items()}
+    return {name: finding for name, finding in found.items() if finding}
+
+
+def test_every_page_loads_without_a_complaint(visits):
+    assert wrong(visits, lambda seen: seen["complaints"]) == {}
+
+
+def test_no_page_asks_another_host(visits, address):
+    def strangers(seen):
+        return [u[:99] for u in seen["asked"] if not u.startswith((address, "data:"))]
+
+    assert wrong(visits, strangers) == {}
+
+
+def test_every_page_loads_from_the_disk(tab, book, pages):
+    page = tab()
+    complaints = complaints_of(page)
+    for name in pages:
+        visit(page, (book / name).as_uri())
+    assert complaints == []
+
+
+def test_the_top_of_the_book_leads_to_the_front_page(tab, address):
+    page = tab()
+    visit(page, address)
+    page.wait_for_url("**/book/index.html")
+    assert page.locator("main h1:visible").inner_text().startswith("[Re]")
+
+
+def test_no_page_is_heavy_without_its_figures(book, pages):
+    heavy = {}
+    for name in pages:
+        text = (book / name).read_text(encoding="utf-8")
+        text = re.sub(r'"data:(image|application/pdf)[^"]*"', '""', text)
+        if (size := len(text.encode()) / 1e6) > LIMIT_MB:
+            heavy[name] = size
+    assert heavy == {}
+
+
+def test_every_formula_is_set(visits):
+    assert sum(seen["formulas"] for seen in visits.values()) > 0
+    assert wrong(visits, lambda seen: seen["unset"]) == {}
+
+
+def test_only_pages_with_a_formula_load_mathjax(visits):
+    def loads(seen):
+        return any("mathjax" in url for url in seen["asked"])
+
+    assert wrong(visits, lambda seen: loads(seen) != (seen["formulas"] > 0)) == {}
+
+
+def test_every_picture_has_words(visits):
+    assert wrong(visits, lambda seen: seen["wordless"]) == {}
+
+
+def test_headings_are_in_order(visits):
+    def disorder(seen):
+        levels = seen["levels"]
+        one_title = levels[:1] == [1] and levels.count(1) == 1
+        steps = all(b - a <= 1 for a, b in pairwise(levels))
+        return [] if one_title and steps else levels or "no heading"
+
+    assert wrong(visits, disorder) == {}
+
+
+def test_a_phone_needs_no_scrolling_to_the_side(visits):
+    def excess(seen):
+        return max(0, seen["width"] - PHONE["width"])
+
+    assert wrong(visits, excess) == {}
+
+
+@pytest.mark.parametrize("mode", ["light", "dark"])
+def test_contrast_and_structure_pass_the_rules_of_axe(visits, mode):
+    assert wrong(visits, lambda seen: seen[mode]) == {}
+
+
+def test_axe_would_find_a_pale_text(tab, address):
+    page = tab()
+    visit(page, address + "book/index.html")
+    page.evaluate("document.querySelector('main p').style.color = '#bbbbbb'")
+    assert any("color-contrast" in line for line in violations(page, ["wcag2aa"]))
+
+
+def test_figures_stay_on_white_in_the_dark(visits):
+    assert wrong(visits, lambda seen: seen["see-through"]) == {}
+
+
+def test_the_book_remembers_the_dark(tab, address):
+    page = tab("dark")
+    visit(page, address + "book/index.html")
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+
+
+def test_local_links_lead_somewhere(visits, address, book):
+    def dead(seen):
+        paths = {url.removeprefix(address) for url in seen["links"]}
+        files = {path.partition("#")[0].partition("?")[0] for path in paths} - {""}
+        there = {f for f in files if (book / unquote_to_bytes(f).decode()).is_file()}
+        return sorted(files - there)
+
+    assert wrong(visits, dead) == {}
+
+
+# --- search ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", ["server", "disk"])
+def test_search_finds_auilc(tab, address, book, place):
+    start = address if place == "server" else book.as_uri() + "/"
+    page = tab()
+    page.goto(f"{start}search.html?q=AUILC")
+    page.locator("#search-results li a").first.wait_for(timeout=20_000)
+    page.locator("#search-results li a").first.click()
+    page.wait_for_load_state()
+    assert "AUILC" in page.locator("main").inner_text()
+
+
+def test_the_search_field_leads_to_the_search_page(tab, address):
+    page = tab()
+    visit(page, address + "book/index.html")
+    page.keyboard.press("Control+k")
+    page.keyboard.type("AUILC")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/search.html?q=AUILC*")
+    page.locator("#search-results li a").first.wait_for(timeout=20_000)
+
+
+# --- tables ---------------------------------------------------------------------------
+
+
+def column(table, number):
+    return table.evaluate(
+        "(t, n) => [...t.tBodies[0].rows].filter(r => !r.hidden)"
+        ".map(r => r.cells[n].innerText.trim())",
+        number,
+    )
+
+
+def leading(text):
+    return float(re.match(r"[-\d.]+", text).group())
+
+
+@pytest.fixture
+def scores(tab, address):
+    """Return the table of scores of the sweep: by rate, by system."""
+    page = tab()
+    visit(page, address + SWEEP)
+    return page.locator("table#T_mosi-scores")
+
+
+def test_a_table_sorts_by_number_both_ways_and_back(scores):
+    original = column(scores, 3)
+    head = scores.locator("th").nth(3)
+    numbers = [leading(text) for text in original]
+    assert numbers != sorted(numbers)
+    for direction, expected in (
+        ("ascending", sorted(numbers)),
+        ("descending", sorted(numbers, reverse=True)),
+    ):
+        head.locator("button").click()
+        assert head.get_attribute("aria-sort") == direction
+        assert [leading(text) for text in column(scores, 3)] == expected
+    head.locator("button").click()
+    assert column(scores, 3) == original
+
+
+def test_undefined_values_stay_last(scores):
+    corr = scores.locator("th").count() - 2  # the last column has the commands
+    assert "Corr" in scores.locator("th").nth(corr).inner_text()
+    undefined = column(scores, corr).count("–")
+    assert undefined > 0
+    for _ in range(2):
+        scores.locator("th").nth(corr).locator("button").click()
+        assert column(scores, corr)[-undefined:] == ["–"] * undefined
+
+
+def test_a_long_table_filters_by_all_words(scores):
+    box = scores.locator("xpath=ancestor::figure").locator(".msa-filter")
+    total = len(column(scores, 1))
+    box.locator("input").fill("0.5 tfr")
+    assert column(scores, 1) == ["TFR-Net"]
+    assert column(scores, 0) == ["0.5"]
+    assert f"1 of {total}" in box.inner_text()
+    box.locator("input").fill("")
+    assert len(column(scores, 1)) == total
+
+
+def test_best_and_second_best_are_marked(scores):
+    weights = scores.locator("td.best").evaluate_all(
+        "cells => cells.map(c => getComputedStyle(c).fontWeight)"
+    )
+    lines = scores.locator("td.second").evaluate_all(
+        "cells => cells.map(c => getComputedStyle(c).textDecorationLine)"
+    )
+    assert set(weights) == {"700"}
+    assert set(lines) == {"underline"}
+
+
+def test_a_table_can_be_cited(scores):
+    figure = scores.locator("xpath=ancestor::figure")
+    figure.locator(".msa-cite summary").click()
+    entry = figure.locator(".msa-cite pre").inner_text()
+    assert entry.startswith("@misc{msa-mosi-scores,")
+    assert "[Re]" in entry
+
+
+# --- downloads ------------------------------------------------------------------------
+
+
+def downloaded(page, link):
+    with page.expect_download() as waiting:
+        link.click()
+    return waiting.value.suggested_filename, Path(waiting.value.path()).read_bytes()
+
+
+def test_downloads_deliver_what_they_say(tab, address):
+    page = tab()
+    visit(page, address + SWEEP)
+    table = page.locator("figure.msa-table-box").first.locator(".msa-downloads a")
+    name, content = downloaded(page, table.get_by_text("CSV"))
+    rows = list(csv.DictReader(io.StringIO(content.decode())))
+    assert name.endswith(".csv")
+    assert rows
+    assert None not in rows[0], "a row has more cells than the head"
+    name, content = downloaded(page, table.get_by_text("LaTeX"))
+    assert name.endswith(".tex")
+    assert rb"\begin{tabular}" in content
+    assert rb"\toprule" in content
+    picture = page.locator("figure.msa-figure").first.locator(".msa-downloads a")
+    name, content = downloaded(page, picture.get_by_text("SVG"))
+    assert name.endswith(".svg")
+    assert b"<svg" in content[:1000]
+    name, content = downloaded(page, picture.get_by_text("PDF"))
+    assert name.endswith(".pdf")
+    assert content.startswith(b"%PDF")
+
+
+def test_a_page_that_runs_can_be_downloaded_as_a_notebook(tab, address):
+    page = tab()
+    visit(page, address + SWEEP)
+    name, content = downloaded(page, page.locator(".msa-rerun a").first)
+    assert name == "mosi-sweep.ipynb"
+    notebook = nbformat.reads(content.decode(), as_version=4)
+    nbformat.validate(notebook)
+    assert any("parameters" in c.metadata.get("tags", []) for c in notebook.cells)
+
+
+# --- numbers --------------------------------------------------------------------------
+
+
+def store(name):
+    with (results_dir() / name).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def of_sweep(row):
+    return (row["dataset"], row["view"]) == ("mosi", "clip-context")
+
+
+def test_the_scores_of_the_page_are_those_of_the_store(tab, address, scores):
+    heads = scores.locator("th").all_inner_texts()
+    mae = next(i for i, head in enumerate(heads) if head.startswith("MAE"))
+    printed = {
+        (rate, system): leading(cell)
+        for rate, system, cell in zip(
+            column(scores, 0), column(scores, 1), column(scores, mae), strict=True
+        )
+    }
+    stored = {
+        (f"{float(row['missing_rate']):.1f}", row["model"], f"{float(row['mean']):.3f}")
+        for row in store("summary.csv")
+        if of_sweep(row) and row["metric"] == "MAE"
+    }
+    assert printed
+    for (rate, system), value in printed.items():
+        assert (rate, system, f"{value:.3f}") in stored
+
+
+def test_every_run_of_the_page_is_in_the_store(tab, address):
+    page = tab()
+    visit(page, address + SWEEP)
+    link = page.locator("a[download='mosi-runs.csv']")
+    content = base64.b64decode(link.get_attribute("href").partition(",")[2])
+    shown = list(csv.DictReader(io.StringIO(content.decode())))
+    stored = {row["run_id"]: row for row in store("runs.csv")}
+    assert shown
+    for row in shown:
+        assert float(row["test_MAE"]) == float(stored[row["run_id"]]["test_MAE"])
+
+
+def test_tables_and_their_downloads_say_the_same(visits):
+    """The first number of a table of numbers is in its CSV, rounded as printed."""
+
+    def differs(seen):
+        found = []
+        for table in seen["tables"]:
+            content = base64.b64decode(table["csv"].partition(",")[2]).decode()
+            rows = csv.reader(io.StringIO(content))
+            values = {v for row in rows for v in map(as_float, row) if v is not None}
+            numbers = (re.match(r"\s*(-?\d+\.\d{2,})", c) for c in table["cells"])
+            text = next((n.group(1) for n in numbers if n), None)
+            if text is None:
+                continue
+            places = len(text.partition(".")[2])
+            known = {f"{v * unit:.{places}f}" for v in values for unit in (1, 100)}
+            if text not in known:
+                found.append(table["cells"][:6])
+        return found
+
+    assert any(seen["tables"] for seen in visits.values())
+    assert wrong(visits, differs) == {}
+
+
+def as_float(text):
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def test_the_book_says_what_it_was_built_from(book):
+    manifest = json.loads((book / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["sources"] == source_checksum(), "build it again: `make book`"
+    assert manifest["environment"]["commit"]
