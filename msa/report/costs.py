@@ -1,0 +1,208 @@
+"""What the models cost: parameters and operations, counted when the page is built."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+import torch
+
+from msa.bench.counts import macs_per_sample
+from msa.bench.inputs import PAPER_SHAPES, clip_context_shapes, mean_lengths
+from msa.bench.table import load_times, public_times, with_ratios
+from msa.bench.timing import PLAIN, entry_of, trained_models
+from msa.models.base import Shapes
+from msa.models.layers import count_parameters
+from msa.report.labels import MISSING, system_name
+from msa.report.tables import Table
+
+DATASET = "mosi"
+"""Data set whose shapes and hyper-parameters the counts are for."""
+
+
+def counts(dataset: str = DATASET) -> pd.DataFrame:
+    """Count parameters and MACs of every trained model and variant.
+
+    Returns
+    -------
+    DataFrame
+        A row per model and variant: ``model, variant``, and for the clip-context shapes
+        and the papers' ``parameters_*`` and ``macs_*`` of a sample of full length;
+        ``macs_mean`` of a clip-context sample of mean length.
+    """
+    torch.set_num_threads(1)
+    ours, papers = clip_context_shapes(dataset), PAPER_SHAPES[dataset]
+    rows = []
+    for name in trained_models():
+        if name == PLAIN:
+            continue
+        entry = entry_of(name)
+        for variant in entry.variants:
+            hyper = entry.resolve(dataset, variant)
+            small, large = entry.build(ours, hyper), entry.build(papers, hyper)
+            row = {
+                "model": name,
+                "variant": variant,
+                "parameters_ours": count_parameters(small),
+                "macs_mean": macs_per_sample(small, ours, mean_lengths(dataset)),
+                "macs_ours": macs_per_sample(small, ours),
+                "parameters_papers": count_parameters(large),
+                "macs_papers": math.nan,
+            }
+            # Hundreds of recurrent steps take a while: not for the ablations.
+            if variant in (entry.default_variant, "released"):
+                row["macs_papers"] = macs_per_sample(large, papers)
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def cost_table(dataset: str = DATASET) -> Table:
+    """Tabulate parameters and MACs of every trained model and variant."""
+    found = counts(dataset)
+    cells = pd.DataFrame(
+        {
+            "System": [
+                system_name(model, variant)
+                for model, variant in zip(found["model"], found["variant"], strict=True)
+            ],
+            "Parameters, clip-context": found["parameters_ours"].map("{:,}".format),
+            "MACs, mean length": found["macs_mean"].map(short),
+            "MACs, full length": found["macs_ours"].map(short),
+            "Parameters, papers' shapes": found["parameters_papers"].map("{:,}".format),
+            "MACs, papers' shapes": found["macs_papers"].map(short),
+        }
+    )
+    caption = (
+        "Trained parameters, and multiply-accumulate operations (MACs) of a forward "
+        "pass of one damaged sample, the reconstruction included, the text encoder "
+        f"not. Hyper-parameters of {dataset}. Clip-context: "
+        f"{_in_words(clip_context_shapes(dataset))}; "
+        f"mean length: {_lengths(dataset)} real steps. Papers' shapes: "
+        f"{_in_words(PAPER_SHAPES[dataset])}, all steps real "
+        f"({MISSING}: ablations are not counted there). Counted when this page was "
+        "built."
+    )
+    marks = pd.DataFrame("", index=cells.index, columns=cells.columns)
+    return Table(f"costs-{dataset}", caption, cells, marks, found)
+
+
+def times_table(shapes: str, encoder_mode: str, dataset: str = DATASET) -> Table | None:
+    """Tabulate measured times of one kind, None where nothing was measured."""
+    times = load_times()
+    times = times[
+        (times["dataset"] == dataset)
+        & (times["shapes"] == shapes)
+        & (times["encoder_mode"] == encoder_mode)
+    ]
+    if times.empty:
+        return None
+    found = with_ratios(times).reset_index(drop=True)
+    cells = pd.DataFrame(
+        {
+            "System": [_name(row) for row in found.itertuples()],
+            "Seconds per epoch": found["seconds_per_epoch"].map(digits),
+            "Steps per second": found["steps_per_second"].map(digits),
+            "Batch": found["batch_size"].astype(str),
+            "Peak memory (MB)": found["peak_memory_mb"].map(digits),
+            "Public code, seconds": found["public_seconds"].map(digits),
+            "Times faster than public": found["faster_than_public"].map(digits),
+            "Times faster than plain": found["faster_than_plain"].map(digits),
+        }
+    )
+    cells = cells.loc[:, ~(cells == MISSING).all()]
+    marks = pd.DataFrame("", index=cells.index, columns=cells.columns)
+    caption = (
+        f"Time to train on {dataset}, {shapes} shapes, text encoder {encoder_mode}. "
+    )
+    caption += f"{_machine(found)} {_measured(found)}"
+    name = f"times-{dataset}-{shapes}-{encoder_mode}"
+    return Table(name, caption, cells, marks, found)
+
+
+def times_or_word(shapes: str, encoder_mode: str, dataset: str = DATASET) -> object:
+    """Return measured times, or a sentence that says how to measure them."""
+    from IPython.display import Markdown
+
+    table = times_table(shapes, encoder_mode, dataset)
+    if table is not None:
+        return table
+    return Markdown(
+        f"**Not measured yet** ({dataset}, {shapes} shapes, text encoder "
+        f"{encoder_mode}). To measure it, on a machine with nothing else to do:\n\n"
+        f"```bash\npython -m msa bench models --dataset {dataset} --shapes {shapes} "
+        f"--encoder-mode {encoder_mode} --save\n```"
+    )
+
+
+def speed_in_words() -> str:
+    """Say in one sentence what the published times show."""
+    times = with_ratios(load_times())
+    if times.empty:
+        return "no times are published yet; the commands above measure them."
+    ratios = times.dropna(subset="faster_than_public")
+    plain = times.dropna(subset="faster_than_plain")
+    words = []
+    for row in plain.itertuples():
+        words.append(
+            f"TFR-Net trains {row.faster_than_plain:.1f} times as fast as its "
+            f"module-by-module version ({row.shapes}, {row.encoder_mode})"
+        )
+    if not ratios.empty:
+        low, high = ratios["faster_than_public"].agg(["min", "max"])
+        words.append(
+            f"the systems here take between a {high:.1f}th and a {low:.1f}th of what "
+            f"public code takes ({public_times()['label']})"
+        )
+    return "; ".join(words) + "."
+
+
+def short(count: float) -> str:
+    """Return a count with three digits and a prefix, such as ``12.3 M``."""
+    if math.isnan(count):
+        return MISSING
+    for limit, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if count >= limit:
+            return f"{count / limit:.3g} {prefix}"
+    return f"{count:g}"
+
+
+def digits(value: float) -> str:
+    """Return a measured value with three significant digits."""
+    if math.isnan(value):
+        return MISSING
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
+def _name(row: object) -> str:
+    return row.model if row.model == PLAIN else system_name(row.model, row.variant)
+
+
+def _machine(found: pd.DataFrame) -> str:
+    kinds = found[["device_name", "threads", "torch"]].drop_duplicates()
+    return (
+        "; ".join(
+            f"{row.device_name}, {row.threads} threads, PyTorch {row.torch}"
+            for row in kinds.itertuples()
+        )
+        + "."
+    )
+
+
+def _measured(found: pd.DataFrame) -> str:
+    content = "; ".join(dict.fromkeys(found["content"]))
+    steps = found["steps"]
+    commits = ", ".join(sorted({str(c)[:10] for c in found["commit"]}))
+    return (
+        f"Data: {content}, missing rate {found['missing_rate'].iloc[0]:g}. Measured "
+        f"over {steps.min()} to {steps.max()} steps after a warm-up and scaled to a "
+        "whole epoch, validation included. Peak memory: of the process, with libraries "
+        f"and data. Public code: {public_times()['label']}. Commit {commits}."
+    )
+
+
+def _in_words(shapes: Shapes) -> str:
+    return ", ".join(f"{m} {s.steps} x {s.width}" for m, s in shapes.items())
+
+
+def _lengths(dataset: str) -> str:
+    return ", ".join(f"{n} {m}" for m, n in mean_lengths(dataset).items())
