@@ -171,6 +171,7 @@ def claim(name: str) -> Claim:
     raise ClaimError(f"there is no claim {name!r}; msa/study/claims.toml lists them")
 
 
+@cache
 def parse_system(name: str) -> tuple[str, str]:
     """Return model and variant of a system, ``"MFMB-Net w/o Recon"`` for example.
 

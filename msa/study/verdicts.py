@@ -167,6 +167,8 @@ class Evidence:
     def __init__(self, view: str, results: Path | None = None) -> None:
         self.view, self.results = view, results
         self.runs = load_runs(results=results).set_index("run_id")
+        named = ["dataset", "model", "variant", "missing_rate", "seed"]
+        self._named = set(self.runs[named].itertuples(index=False, name=None))
         self.used: set[str] = set()
         self._scored: dict[str, Scored] = {}
         self._predictions: dict[tuple[str, str], Mapping[str, np.ndarray]] = {}
@@ -185,11 +187,15 @@ class Evidence:
             seed
             for seed in FIVE_SEEDS
             if all(
-                self.run_id(dataset, name, rate, seed) in self.runs.index
-                for name in names
-                for rate in rates
+                self._has(dataset, name, rate, seed) for name in names for rate in rates
             )
         )
+
+    def _has(self, dataset: str, system: str, rate: float, seed: int) -> bool:
+        # Most runs that are not there have not even a namesake, which costs no hash.
+        if (dataset, *parse_system(system), rate, seed) not in self._named:
+            return False
+        return self.run_id(dataset, system, rate, seed) in self.runs.index
 
     def column(
         self, name: str, dataset: str, system: str, rate: float, seeds: Sequence[int]
@@ -334,8 +340,11 @@ def load_claim_cells(results: Path | None = None) -> pd.DataFrame:
 def _stored(name: str, results: Path | None) -> pd.DataFrame:
     columns = {"claims": CLAIM_COLUMNS, "claim-cells": CELL_COLUMNS}[name]
     table = load_table(name, results).reindex(columns=list(columns))
-    texts = ["verdict", "unit", "reason", "runs", "metric", "second"]
-    return table.fillna({name: "" for name in texts if name in table})
+    texts = ("verdict", "unit", "reason", "runs", "metric", "second")
+    empty = {
+        name: table[name].astype(object).fillna("") for name in texts if name in table
+    }
+    return table.assign(**empty)
 
 
 def _views(results: Path | None) -> list[str]:
