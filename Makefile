@@ -1,7 +1,8 @@
 # make book    run the experiment notebook on the demo data, build the book strictly
 # make test    lint, format check and all tests
 # make check   read the built book in Chromium, headless
-# They need Python 3.11 or newer and nothing else (check: Chromium);
+# make links   follow every link that leaves the book
+# They need Python 3.11 or newer and nothing else (check: Chromium; links: a network);
 # PYTHON=... chooses which.
 
 VENV := .venv
@@ -20,7 +21,7 @@ export TRANSFORMERS_OFFLINE := 1
 export TQDM_DISABLE := 1
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help env book test check format picture clean
+.PHONY: help env book test check links format picture clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -46,6 +47,10 @@ test: $(STAMP)
 # What readers get: loading, search, tables, downloads, formulas, contrast, numbers.
 check: $(STAMP)
 	MSA_BOOK=_build/html $(BIN)/python -m pytest tests/test_browser.py
+
+# In a folder of its own: this builder would write over the pages of the book.
+links: $(STAMP)
+	$(BIN)/jupyter-book build . --builder linkcheck --path-output _build/links
 
 format: $(STAMP)
 	$(BIN)/python -m ruff check --fix $(LIBRARY)
