@@ -501,23 +501,9 @@ def _list(options: argparse.Namespace) -> int:
 
 def _train(options: argparse.Namespace) -> int:
     from msa.study.store import StoreError
-    from msa.train.config import RunConfig
     from msa.train.run import run
 
-    config = RunConfig.resolve(
-        dataset=options.dataset,
-        view=options.view,
-        model=options.model,
-        variant=options.variant,
-        encoder=options.encoder,
-        encoder_mode=options.encoder_mode,
-        missing_rate=options.missing_rate,
-        seed=options.seed,
-        mask_seed=options.mask_seed,
-        max_epochs=options.max_epochs,
-        hyper=_overrides(options.set),
-        **_beyond(options),
-    )
+    config = _config(options)
     _check_device(options.device)
     store = _store(options)
     known = store.has(config.run_id) and not options.again
@@ -533,6 +519,26 @@ def _train(options: argparse.Namespace) -> int:
     else:
         _print_run(config, record, known)
     return 0
+
+
+def _config(options: argparse.Namespace) -> RunConfig:
+    """Return the configuration that the options of `train` describe."""
+    from msa.train.config import RunConfig
+
+    return RunConfig.resolve(
+        dataset=options.dataset,
+        view=options.view,
+        model=options.model,
+        variant=options.variant,
+        encoder=options.encoder,
+        encoder_mode=options.encoder_mode,
+        missing_rate=options.missing_rate,
+        seed=options.seed,
+        mask_seed=options.mask_seed,
+        max_epochs=options.max_epochs,
+        hyper=_overrides(options.set),
+        **_beyond(options),
+    )
 
 
 def _beyond(options: argparse.Namespace) -> dict[str, Any]:
@@ -694,6 +700,7 @@ def _failures(found: Study, store: RunStore) -> str:
 def _study_publish(options: argparse.Namespace) -> int:
     from msa.study.grids import study
     from msa.study.publish import publish
+    from msa.study.switches import publish_switches
     from msa.study.verdicts import publish_verdicts
 
     run_ids = None
@@ -701,7 +708,8 @@ def _study_publish(options: argparse.Namespace) -> int:
         run_ids = {config.run_id for config in study(options.name).configs}
     done = publish(_store(options), run_ids=run_ids)
     print(f"{done.runs} runs taken from the store, {done.total} published in all.")
-    print("Changed: " + (", ".join(done.written + publish_verdicts()) or "nothing"))
+    computed = publish_verdicts() + publish_switches()
+    print("Changed: " + (", ".join(done.written + computed) or "nothing"))
     if done.unlabelled:
         print(
             f"Not on this machine: {', '.join(done.unlabelled)}; their summaries stay "

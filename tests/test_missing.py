@@ -8,7 +8,13 @@ import torch
 
 from msa.data import missing
 from msa.data.contract import MODALITIES, Split
-from msa.data.missing import SEEDS, kept_masks, missing_masks, redrawn_seeds
+from msa.data.missing import (
+    PATTERNS,
+    SEEDS,
+    kept_masks,
+    missing_masks,
+    redrawn_seeds,
+)
 
 
 def _split(text, audio, vision, steps=(6, 5, 4)):
@@ -173,3 +179,88 @@ def test_redrawn_seeds_are_distinct_repeatable_and_change_the_masks():
         assert not torch.equal(fixed[modality], fresh[modality])
     with pytest.raises(ValueError, match="mask_seed is -1"):
         redrawn_seeds(-1)
+
+
+# --- beyond the protocol --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_one_modality_misses_what_the_protocol_removes_from_it(modality):
+    split = _split([6, 4] * 9, [5, 2] * 9, [4, 1] * 9)
+    real, protocol = split.padding_masks(), kept_masks(split, 0.5)
+    alone = kept_masks(split, 0.5, pattern=modality)
+    absent = missing_masks(split, 1.0, pattern=f"no-{modality}")
+    for m in MODALITIES:
+        assert torch.equal(alone[m], protocol[m] if m == modality else real[m])
+        if m != modality:
+            assert not absent[m].any()
+    inner = real[modality].clone()
+    if modality == "text":  # [CLS] and [SEP] stay
+        inner[:, 0] = False
+        inner[torch.arange(18), real["text"].sum(1) - 1] = False
+    assert torch.equal(absent[modality], inner)
+
+
+def test_bursts_of_one_clip_worked_out_from_the_draws():
+    # Audio: a draw for where the row begins, floor(0.096 * 2) = 0, then one draw for
+    # each stretch of max(2, 4 / 4) steps: 0.925, 0.344.
+    split = _split([5], [4], [4], steps=(5, 4, 4))
+    kept = kept_masks(split, 0.45, pattern="bursts")
+    assert kept["audio"].tolist() == [[True, True, False, False]]
+    # Text: it begins at floor(0.612 * 2) = 1 in a stretch of ceil(5 / 4) = 2 steps, so
+    # the stretches are step 0 (0.169), 1 and 2 (0.436), 3 and 4 (0.769). [CLS] stays.
+    assert kept["text"].tolist() == [[True, False, False, True, True]]
+
+
+def test_bursts_have_the_rate_for_their_share_and_are_nested():
+    split = _split([40] * 400, [10] * 400, [3] * 400, steps=(40, 12, 4))
+    masks = {
+        rate: missing_masks(split, rate, pattern="bursts") for rate in (0.2, 0.5, 1.0)
+    }
+    for rate, gone in masks.items():
+        real = split.padding_masks()
+        for m in ("audio", "vision"):
+            share = gone[m][real[m]].double().mean().item()
+            assert share == pytest.approx(rate, abs=0.04)
+            assert not (gone[m] & ~real[m]).any()
+    for fewer, more in pairwise(masks.values()):
+        for m in MODALITIES:
+            assert not (fewer[m] & ~more[m]).any()
+    # In ten steps a burst has ceil(10 / 4) = 3: away from both ends none is shorter.
+    row_ends = masks[0.2]["audio"][:, :10].long()
+    lengths = [
+        stop - start
+        for row in row_ends.tolist()
+        for start, stop in _runs(row)
+        if start > 0 and stop < 10
+    ]
+    assert lengths
+    assert min(lengths) == 3
+
+
+def _runs(row):
+    """Starts and stops of the stretches of ones."""
+    padded = [0, *row, 0]
+    edges = [i for i in range(len(padded) - 1) if padded[i] != padded[i + 1]]
+    return list(zip(edges[::2], edges[1::2], strict=True))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "rate", "message"),
+    [
+        ("words", 0.5, "no missing pattern 'words'; known: protocol, text"),
+        ("no-text", 0.5, "its missing rate must be 1, got 0.5"),
+        ("bursts", 2.0, "the missing rate is 2.0"),
+    ],
+)
+def test_patterns_that_make_no_sense_are_refused(pattern, rate, message):
+    with pytest.raises(ValueError, match=message):
+        kept_masks(_split([6], [5], [4]), rate, pattern=pattern)
+
+
+def test_every_pattern_leaves_a_complete_split_at_rate_zero():
+    split = _split([6, 3], [5, 1], [4, 2])
+    for pattern in PATTERNS:
+        if not pattern.startswith("no-"):
+            missing = missing_masks(split, 0.0, pattern=pattern)
+            assert not any(mask.any() for mask in missing.values())

@@ -309,3 +309,90 @@ def test_a_switch_that_is_off_makes_no_other_setting():
     grown = {**fields, "hyper": {"lr": 1e-3, "clip_norm": None, "switch": False}}
     turned = {**fields, "hyper": {"lr": 1e-3, "switch": True}}
     assert setting(grown) == setting(fields) != setting(turned)
+
+
+# --- beyond the protocol --------------------------------------------------------------
+
+BEYOND = {
+    "missing_pattern": "bursts",
+    "missing_rate": 0.5,
+    "evaluate_rates": (0.0, 1.0),
+    "evaluate_patterns": ("no-text",),
+    "selection": "all",
+    "data_order_seed": 3,
+    "reconstruction_error": True,
+}
+
+
+def beyond_record():
+    where = {"split": "test", "missing_rate": 1.0, "pattern": "bursts"}
+    error = {"modality": "text", "method": "mean", "metric": "rmse", "n": 5}
+    return {
+        **record(**BEYOND),
+        "evaluations": [
+            {"evaluation": "rate", **where, "metric": "MAE", "value": 1.5},
+            {"evaluation": "rate", **where, "metric": "Corr", "value": math.nan},
+        ],
+        "epoch_metrics": [
+            {"epoch": 1, "split": "valid", "metric": "MAE", "value": 0.75}
+        ],
+        "reconstruction": [{**where, **error, "value": 0.125}],
+    }
+
+
+def test_what_is_asked_beyond_the_protocol_comes_back(store, folder):
+    own = beyond_record()
+    store.write(own)
+    store.write(record())
+    done = publish(store, folder)
+    assert {"evaluations.csv.gz", "epochs.csv.gz", "reconstructions.csv.gz"} <= {
+        *done.written
+    }
+    for load_rows, field in (
+        (results.load_evaluations, "evaluations"),
+        (results.load_epochs, "epoch_metrics"),
+        (results.load_reconstructions, "reconstruction"),
+    ):
+        expected = pd.DataFrame(own[field]).assign(run_id=own["run_id"])
+        found = load_rows(results=folder)
+        pd.testing.assert_frame_equal(found, expected[found.columns])
+        assert load_rows("mosi-sweep", folder).empty
+    runs = results.load_runs(results=folder)
+    for row in runs.to_dict("records"):
+        assert results.config_of(row).run_id == row["run_id"]
+    row = runs.set_index("run_id").loc[own["run_id"]]
+    assert results.config_of(row) == RunConfig(**own["config"])
+    # Never averaged with runs of the protocol.
+    assert runs["setting"].nunique() == 2
+    assert publish(store, folder).written == ()
+
+
+def test_runs_made_again_lose_their_old_rows(store, folder):
+    own = beyond_record()
+    store.write(own)
+    publish(store, folder)
+    store.write({**own, "evaluations": own["evaluations"][:1]})
+    publish(store, folder)
+    assert len(results.load_evaluations(results=folder)) == 1
+    assert len(results.load_epochs(results=folder)) == 1
+
+
+def test_runs_of_the_protocol_take_no_columns_for_what_is_beyond(store, folder):
+    plain = record()
+    # As stored before there was anything beyond.
+    for name in BEYOND.keys() - {"missing_rate"}:
+        del plain["config"][name]
+    store.write(plain)
+    publish(store, folder)
+    header = (folder / "runs.csv").read_text().splitlines()[0]
+    assert "evaluate_rates" not in header
+    (row,) = results.load_runs(results=folder).to_dict("records")
+    assert pd.isna(row["missing_pattern"])
+    assert results.config_of(row).run_id == plain["run_id"]
+    assert results.load_evaluations(results=folder).empty
+
+
+def test_seeds_of_the_data_order_belong_together():
+    fields = RunConfig(**record()["config"]).model_dump()
+    settings = [setting({**fields, "data_order_seed": seed}) for seed in (None, 1, 2)]
+    assert settings[0] != settings[1] == settings[2]

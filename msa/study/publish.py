@@ -7,6 +7,9 @@ The book reads nothing but ``results/``, so that it builds from a bare clone:
 ``environments.json``                 what the runs ran on, by the id in ``runs.csv``
 ``curves/<data set>--<model>.csv.gz`` every loss term per epoch and split
 ``predictions/<...>.npz``             test predictions, float32 (N_test,), by run id
+``evaluations.csv.gz``                scores at further missing rates and patterns
+``epochs.csv.gz``                     scores on valid and test after every epoch
+``reconstructions.csv.gz``            how well missing steps were rebuilt
 ``summary.csv``                       one row per table cell and metric: mean, interval
 ``aggregates.csv``                    AUILC and MWA of complete sweeps, with intervals
 ``passport/<data set>--<view>/``      the data passport, one CSV per table
@@ -45,7 +48,7 @@ from msa.study.stats import (
     together,
 )
 from msa.study.store import RunStore, write_atomically
-from msa.train.config import switched_on
+from msa.train.config import BEYOND, RunConfig, switched_on
 from msa.train.metrics import METRICS, RATES
 
 CONFIG_COLUMNS = (
@@ -60,13 +63,34 @@ SYSTEM = (
 )
 """Columns that name a system on a data set; runs differ in rate and seed only."""
 
+_ORDER = "data_order_seed"
+_FIELDS = (*CONFIG_COLUMNS, *BEYOND)
+_AS_JSON = ("hyper", "evaluate_rates", "evaluate_patterns", "reconstruction_error")
+
 ESTIMATE_COLUMNS = ("n", "undefined", "mean", "sd", "lo", "hi", "seeds")
 
 SUMMARY_COLUMNS = (*SYSTEM, "missing_rate", "metric", *ESTIMATE_COLUMNS)
 AGGREGATE_COLUMNS = (*SYSTEM, "aggregate", "metric", *ESTIMATE_COLUMNS)
 CURVE_COLUMNS = ("run_id", "epoch", "split", "term", "value")
+EVALUATION_COLUMNS = (
+    *("run_id", "evaluation", "split", "missing_rate", "pattern", "metric", "value"),
+)
+EPOCH_COLUMNS = ("run_id", "epoch", "split", "metric", "value")
+RECONSTRUCTION_COLUMNS = (
+    *("run_id", "split", "missing_rate", "pattern", "modality", "method"),
+    *("metric", "n", "value"),
+)
 
-_TEXT = dict.fromkeys(("run_id", "setting", "environment", "hyper", "seeds"), str)
+_FURTHER = {
+    "evaluations": ("evaluations.csv.gz", EVALUATION_COLUMNS),
+    "epoch_metrics": ("epochs.csv.gz", EPOCH_COLUMNS),
+    "reconstruction": ("reconstructions.csv.gz", RECONSTRUCTION_COLUMNS),
+}
+"""Fields of a record that hold rows: their file, with the columns."""
+
+_TEXT = dict.fromkeys(
+    ("run_id", "setting", "environment", "hyper", "seeds", *BEYOND), str
+)
 # A column of whole values would be read as integers, an empty one as objects.
 _FLOAT = dict.fromkeys(("missing_rate", "mean", "sd", "lo", "hi", "value"), float)
 _SCORE = re.compile(r"(test|valid|train|seconds)_")
@@ -150,8 +174,11 @@ def publish(
         groups.setdefault(_file_stem(record["config"]), []).append(record)
     order = {run_id: place for place, run_id in enumerate(runs["run_id"])}
     for stem, members in groups.items():
-        _merge_curves(folder, f"curves/{stem}.csv.gz", members, order)
+        name = f"curves/{stem}.csv.gz"
+        _merge_rows(folder, name, "curves", CURVE_COLUMNS, members, order)
         _merge_predictions(folder, f"predictions/{stem}.npz", members)
+    for field, (name, columns) in _FURTHER.items():
+        _merge_rows(folder, name, field, columns, records, order)
 
     unlabelled = _summarise(folder)
     return Publication(len(records), len(runs), tuple(folder.written), unlabelled)
@@ -206,7 +233,8 @@ def load_runs(study: str | None = None, results: Path | None = None) -> pd.DataF
     -------
     DataFrame
         ``run_id``, the fields of the configuration (``hyper`` as JSON, ``mask_seed``
-        missing under the protocol's fixed masks), ``setting`` (see :func:`setting`),
+        missing under the protocol's fixed masks, fields beyond the protocol missing
+        where they are not in use, :func:`config_of`), ``setting`` (:func:`setting`),
         ``<split>_<metric>`` as fractions (missing where undefined),
         ``seconds_<phase>``, ``epochs``, ``best_epoch``, ``parameters``,
         ``peak_memory_mb`` and ``environment``. Empty without published runs.
@@ -217,12 +245,32 @@ def load_runs(study: str | None = None, results: Path | None = None) -> pd.DataF
         If there is no such study.
     """
     runs = _read_frame(results, "runs.csv", ("run_id", *CONFIG_COLUMNS, "setting"))
-    if study is None:
-        return runs
-    from msa.study.grids import study as look_up
+    for name in BEYOND:
+        if name not in runs:
+            runs[name] = pd.Series(dtype="Int64" if name == _ORDER else object)
+    return _of_members(runs, study)
 
-    members = {config.run_id for config in look_up(study).configs}
-    return runs[runs["run_id"].isin(members)].reset_index(drop=True)
+
+def config_of(row: Mapping[str, Any]) -> RunConfig:
+    """Return the configuration of a published run.
+
+    Parameters
+    ----------
+    row : mapping
+        A row of :func:`load_runs`, or the configuration of a record.
+    """
+    fields = {key: _read_field(key, row.get(key)) for key in _FIELDS}
+    return RunConfig(**{k: value for k, value in fields.items() if value is not None})
+
+
+def _read_field(name: str, value: Any) -> Any:
+    if isinstance(value, str) and name in _AS_JSON:
+        return json.loads(value)
+    if not isinstance(value, list | tuple | dict) and pd.isna(value):
+        return None
+    if name in ("seed", "mask_seed", "max_epochs", "protocol", _ORDER):
+        return int(value)
+    return float(value) if name == "missing_rate" else value
 
 
 def load_summary(study: str | None = None, results: Path | None = None) -> pd.DataFrame:
@@ -278,6 +326,66 @@ def load_curves(dataset: str, model: str, results: Path | None = None) -> pd.Dat
     return _read_frame(results, f"curves/{stem}.csv.gz", CURVE_COLUMNS)
 
 
+def load_evaluations(
+    study: str | None = None, results: Path | None = None
+) -> pd.DataFrame:
+    """Load the scores of runs at further missing rates and patterns.
+
+    Parameters
+    ----------
+    study, results
+        As in :func:`load_runs`.
+
+    Returns
+    -------
+    DataFrame
+        ``run_id, evaluation, split, missing_rate, pattern, metric, value``; scores as
+        fractions. ``evaluation`` is ``"rate"`` for the pattern that the run was trained
+        with and ``"pattern"`` for another; ``missing_rate`` is the one of the test.
+    """
+    return _further("evaluations", study, results)
+
+
+def load_epochs(study: str | None = None, results: Path | None = None) -> pd.DataFrame:
+    """Load the scores of runs after every epoch, where ``selection`` is ``"all"``.
+
+    Parameters
+    ----------
+    study, results
+        As in :func:`load_runs`.
+
+    Returns
+    -------
+    DataFrame
+        ``run_id, epoch, split, metric, value``; splits valid and test, scores as
+        fractions. See :func:`msa.study.selection.scores_by_rule`.
+    """
+    return _further("epoch_metrics", study, results)
+
+
+def load_reconstructions(
+    study: str | None = None, results: Path | None = None
+) -> pd.DataFrame:
+    """Load how well runs rebuilt missing steps, where ``reconstruction_error`` is on.
+
+    Parameters
+    ----------
+    study, results
+        As in :func:`load_runs`.
+
+    Returns
+    -------
+    DataFrame
+        ``run_id, split, missing_rate, pattern, modality, method, metric, n, value``:
+        see :func:`msa.train.reconstruction.reconstruction_errors`.
+    """
+    return _further("reconstruction", study, results)
+
+
+def _further(field: str, study: str | None, results: Path | None) -> pd.DataFrame:
+    return _of_members(_read_frame(results, *_FURTHER[field]), study)
+
+
 def load_predictions(
     dataset: str, model: str, results: Path | None = None
 ) -> dict[str, np.ndarray]:
@@ -305,11 +413,17 @@ def setting(config: Mapping[str, Any]) -> str:
     """Name what else decides a run, besides the columns of a table.
 
     Eight hexadecimal digits of the hyper-parameters, the bound on epochs, the protocol
-    number and whether masks are fixed or drawn anew; switches that are off are left
-    out, as in a run's identifier. Runs are averaged only within a setting.
+    number, whether masks are fixed or drawn anew, and what is asked beyond the protocol
+    (of a seed, whether there is one); switches that are off are left out, as in a run's
+    identifier. Runs are averaged only within a setting.
     """
     redrawn = config["mask_seed"] is not None
     parts = [config["max_epochs"], config["protocol"], redrawn]
+    beyond = switched_on({name: config.get(name) for name in BEYOND})
+    if _ORDER in beyond:
+        beyond[_ORDER] = True
+    if beyond:
+        parts.append(beyond)
     return _digest([switched_on(config["hyper"]), *parts])
 
 
@@ -346,6 +460,8 @@ def _row(record: Mapping[str, Any], environment: str) -> dict[str, str]:
     row = {"run_id": record["run_id"]}
     row |= {key: config[key] for key in CONFIG_COLUMNS}
     row["hyper"] = json.dumps(config["hyper"], sort_keys=True)
+    for name, value in switched_on({k: config.get(k) for k in BEYOND}).items():
+        row[name] = json.dumps(value) if name in _AS_JSON else value
     row["setting"] = setting(config)
     for split in ("test", "valid", "train"):
         values = record["metrics"].get(split, {})
@@ -369,7 +485,7 @@ def _sorted_runs(rows: Collection[Mapping[str, str]]) -> pd.DataFrame:
     """Rows in a stable order, columns grouped; texts."""
     present = {key for row in rows for key in row}
     metrics = [f"{s}_{m}" for s in ("test", "valid", "train") for m in METRICS]
-    known = ["run_id", *CONFIG_COLUMNS, "setting", *metrics]
+    known = ["run_id", *CONFIG_COLUMNS, *BEYOND, "setting", *metrics]
     last = ["epochs", "best_epoch", "parameters", "peak_memory_mb", "environment"]
     seconds = sorted(key for key in present if key.startswith("seconds_"))
     columns = [key for key in (*known, *seconds, *last) if key in present]
@@ -384,20 +500,26 @@ def _sorted_runs(rows: Collection[Mapping[str, str]]) -> pd.DataFrame:
     return frame.loc[places].reset_index(drop=True)
 
 
-def _merge_curves(
-    folder: _Folder, name: str, records: Sequence[Mapping], order: Mapping[str, int]
+def _merge_rows(
+    folder: _Folder,
+    name: str,
+    field: str,
+    columns: Sequence[str],
+    records: Sequence[Mapping],
+    order: Mapping[str, int],
 ) -> None:
+    """Put a record's list of rows into a table of all runs, by run."""
     new = {record["run_id"] for record in records}
     rows = [r for r in _read_text_rows(folder.read(name)) if r["run_id"] not in new]
     for record in records:
         rows += [
             {"run_id": record["run_id"], **{k: _text(v) for k, v in point.items()}}
-            for point in record["curves"]
+            for point in record.get(field, ())
         ]
     if rows:
-        # Stable: within a run the rows stay in the order of training.
+        # Stable: within a run the rows stay in the order of the record.
         rows.sort(key=lambda row: order[row["run_id"]])
-        folder.write(name, _csv(pd.DataFrame(rows, columns=list(CURVE_COLUMNS))))
+        folder.write(name, _csv(pd.DataFrame(rows, columns=list(columns))))
 
 
 def _merge_predictions(folder: _Folder, name: str, records: Sequence[Mapping]) -> None:
@@ -439,8 +561,7 @@ def _read_frame(
         return pd.DataFrame(columns=list(columns))
     frame = pd.read_csv(io.BytesIO(data), dtype={**_TEXT, **_FLOAT})
     types: dict[str, Any] = {key: float for key in frame if _SCORE.match(key)}
-    if "mask_seed" in frame:
-        types["mask_seed"] = "Int64"
+    types |= {name: "Int64" for name in ("mask_seed", _ORDER) if name in frame}
     return frame.astype(types)
 
 
@@ -562,6 +683,16 @@ def _matching(frame: pd.DataFrame, wanted: Mapping[str, str]) -> pd.DataFrame:
     for column, value in wanted.items():
         keep &= (frame[column] == value).to_numpy()
     return frame[keep]
+
+
+def _of_members(frame: pd.DataFrame, study: str | None) -> pd.DataFrame:
+    """Rows of the runs of a study; all without one."""
+    if study is None:
+        return frame
+    from msa.study.grids import study as look_up
+
+    members = {config.run_id for config in look_up(study).configs}
+    return frame[frame["run_id"].isin(members)].reset_index(drop=True)
 
 
 def _of_study(
