@@ -18,7 +18,7 @@ from msa.models.tfn import Subnetworks, SubnetworksHyper
 
 
 class LMFHyper(SubnetworksHyper):
-    """LMF's hyper-parameters; defaults for MOSI.
+    """LMF's hyper-parameters; those published for MOSI.
 
     ``factor_lr`` is the learning rate of the modality factors, ``lr`` of the rest.
     """
@@ -30,6 +30,9 @@ class LMFHyper(SubnetworksHyper):
     hidden_audio: int = 16
     rank: int = 3
 
+
+MOSI = {"batch_size": 32}
+"""What differs on CMU-MOSI, and on the demo set: chosen on the validation split."""
 
 MOSEI = {
     "batch_size": 32,

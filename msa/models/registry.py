@@ -143,7 +143,7 @@ MODELS = {
             lmf.LMF,
             lmf.LMFHyper,
             "Liu et al., ACL 2018",
-            {"mosei": lmf.MOSEI, "sims": lmf.SIMS},
+            {"demo": lmf.MOSI, "mosi": lmf.MOSI, "mosei": lmf.MOSEI, "sims": lmf.SIMS},
         ),
         ModelEntry(
             "MulT",
@@ -164,14 +164,24 @@ MODELS = {
             self_mm.SelfMM,
             self_mm.SelfMMHyper,
             "Yu et al., AAAI 2021",
-            {"mosei": self_mm.MOSEI, "sims": self_mm.SIMS},
+            {
+                "demo": self_mm.MOSI,
+                "mosi": self_mm.MOSI,
+                "mosei": self_mm.MOSEI,
+                "sims": self_mm.SIMS,
+            },
         ),
         ModelEntry(
             "MMIM",
             mmim.MMIM,
             mmim.MMIMHyper,
             "Han et al., EMNLP 2021",
-            {"mosei": mmim.MOSEI},
+            {
+                "demo": mmim.MOSI,
+                "mosi": mmim.MOSI,
+                "mosei": mmim.MOSEI,
+                "sims": mmim.SIMS,
+            },
         ),
         *(
             ModelEntry(

@@ -20,7 +20,7 @@ from msa.models.layers import LastState, dropout, sentence_vector
 
 
 class SelfMMHyper(Hyper):
-    """Self-MM's hyper-parameters; defaults for MOSI.
+    """Self-MM's hyper-parameters; those published for MOSI.
 
     ``lr`` and ``weight_decay`` are those of everything but the two LSTM sub-networks;
     ``pooled_text`` reads the mean of the tokens instead of [CLS].
@@ -54,7 +54,11 @@ class SelfMMHyper(Hyper):
     pooled_text: bool = False
 
 
+MOSI = {"pooled_text": True}
+"""What differs on CMU-MOSI, and on the demo set: chosen on the validation split."""
+
 MOSEI = {
+    "pooled_text": True,
     "batch_size": 32,
     "lr_vision": 1e-4,
     "weight_decay": 1e-2,
@@ -64,9 +68,10 @@ MOSEI = {
     "dropout_text": 0.0,
     "dropout_audio": 0.0,
 }
-"""What differs on CMU-MOSEI (dossier, Self-MM)."""
+"""What differs on CMU-MOSEI (dossier, Self-MM); the text vector as on CMU-MOSI."""
 
 SIMS = {
+    "pooled_text": True,
     "batch_size": 32,
     "weight_decay_audio": 1e-2,
     "weight_decay_vision": 1e-2,
@@ -74,7 +79,9 @@ SIMS = {
     "width_text": 64,
     "label_bound": 1.0,
 }
-"""What differs on CH-SIMS (dossier, Self-MM); its labels lie between -1 and 1."""
+"""What differs on CH-SIMS (dossier, Self-MM); the text vector as on CMU-MOSI.
+
+Its labels lie between -1 and 1."""
 
 
 class Branch(nn.Module):
