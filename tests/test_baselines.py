@@ -14,45 +14,73 @@ from msa.models.registry import model_entry
 from msa.models.tfn import BatchNorm, PooledNetwork, outer
 
 POOLED = ("FC(T)", "FC(A)", "FC(V)", "Concat(V,A,T)")
-BASELINES = ("TFN", "LMF", "MulT", "MISA", *POOLED)
+BASELINES = ("TFN", "LMF", "MulT", "MISA", "Self-MM", "MMIM", *POOLED)
 
 
-def assert_trains(model, batch):
-    """Every loss term and every gradient is finite."""
-    total, terms = model.objective(batch, 1)
-    total.backward()
-    assert torch.isfinite(torch.stack([total, *terms.values()])).all()
-    for parameter in model.parameters():
-        assert torch.isfinite(parameter.grad).all()
+def assert_trains(name, batch, dataset="mosi", shapes=SHAPES, epochs=3):
+    """Loss terms, gradients and scores of every stage are finite."""
+    model = build(name, "paper", dataset, shapes)
+    model.begin_training(batch.labels)
+    stages = model.stages(model_entry(name).resolve(dataset, "paper"))
+    for epoch in range(1, epochs + 1):  # Self-MM's unimodal labels move in epoch 2
+        for stage in stages:
+            model.zero_grad()
+            total, terms = stage.objective(batch, epoch)
+            total.backward()
+            assert torch.isfinite(torch.stack([total, *terms.values()])).all()
+            for p in model.parameters():
+                assert p.grad is None or torch.isfinite(p.grad).all()
+    prediction = model.eval()(batch).prediction
+    assert prediction.shape == batch.labels.shape
+    assert torch.isfinite(prediction).all()
 
 
 # --- every baseline -------------------------------------------------------------------
 
+TRUE_SHAPES = {
+    "mosi": ((50, 768), (375, 5), (500, 20)),
+    "mosei": ((50, 768), (500, 74), (500, 35)),
+    "sims": ((39, 768), (400, 33), (55, 709)),
+}
+"""Steps and width of text, audio and vision in the papers' files."""
+
 
 @pytest.mark.parametrize("name", BASELINES)
-@pytest.mark.parametrize("dataset", ["mosi", "mosei", "sims"])
-def test_one_step_at_the_papers_own_shapes(name, dataset):
-    shapes = {
-        "mosi": ((50, 768), (375, 5), (500, 20)),
-        "mosei": ((50, 768), (500, 74), (500, 35)),
-        "sims": ((39, 768), (400, 33), (55, 709)),
-    }[dataset]
-    shapes = {m: Shape(*s) for m, s in zip(MODALITIES, shapes, strict=True)}
-    full = tuple(shapes[m].steps for m in MODALITIES)
-    model = build(name, "paper", dataset, shapes)
-    assert_trains(model, make_batch([full, (3, 1, 1)], shapes))
+@pytest.mark.parametrize("dataset", TRUE_SHAPES)
+@pytest.mark.parametrize("rate", [0.0, 1.0])
+def test_trains_at_the_papers_own_shapes(name, dataset, rate):
+    sizes = TRUE_SHAPES[dataset]
+    shapes = {m: Shape(*size) for m, size in zip(MODALITIES, sizes, strict=True)}
+    full = tuple(steps for steps, _ in sizes)
+    batch = make_batch([full, (3, 1, 1)], shapes, rate)
+    assert_trains(name, batch, dataset, shapes, epochs=2)
+
+
+@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize("dataset", TRUE_SHAPES)
+def test_trains_on_one_step_of_audio_and_vision(name, dataset):
+    """The clip-context view: a sentence, one vector per clip for the rest."""
+    _, (_, audio), (_, vision) = TRUE_SHAPES[dataset]
+    sizes = (39, 384), (1, audio), (1, vision)
+    shapes = {m: Shape(*size) for m, size in zip(MODALITIES, sizes, strict=True)}
+    lengths = [(length, 1, 1) for length in (39, 3, 17, 5)]
+    assert_trains(name, make_batch(lengths, shapes), dataset, shapes)
+
+
+STEPS = [shape.steps for shape in SHAPES.values()]
+CROWD = [tuple(1 + row % steps for steps in STEPS) for row in range(64)]
+"""64 clips of every length from 1 to the longest."""
 
 
 @pytest.mark.parametrize("name", BASELINES)
 @pytest.mark.parametrize("rate", [0.0, 1.0])
-@pytest.mark.parametrize("lengths", [[(1, 1, 1)], [(1, 1, 1)] * 3, LENGTHS])
-def test_trains_on_one_step_one_sample_nothing_missing_and_everything(
-    name, rate, lengths
-):
-    batch = make_batch(lengths, rate=rate)
-    model = build(name, "paper")
-    assert_trains(model, batch)
-    assert torch.isfinite(model.eval()(batch).prediction).all()
+@pytest.mark.parametrize(
+    "lengths",
+    [[(1, 1, 1)], [tuple(STEPS)], [(1, 1, 1)] * 3, LENGTHS, CROWD],
+    ids=["one step", "one clip", "three of one step", "five", "sixty-four"],
+)
+def test_trains_on_batches_of_every_size_and_length(name, rate, lengths):
+    assert_trains(name, make_batch(lengths, rate=rate))
 
 
 @pytest.mark.parametrize("name", BASELINES)
@@ -70,8 +98,7 @@ def test_samples_keep_their_score_when_the_batch_is_permuted(name):
 @pytest.mark.parametrize("name", BASELINES)
 def test_hyper_parameters_differ_between_data_sets_only_where_said(name):
     entry = model_entry(name)
-    usual = entry.resolve("mosi", "paper")
-    assert entry.resolve("demo", "paper") == usual
+    usual = entry.hyper()
     for changed in entry.datasets.values():
         assert all(getattr(usual, field) != value for field, value in changed.items())
 
