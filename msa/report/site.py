@@ -15,13 +15,20 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
+from functools import partial
 from importlib.metadata import distributions, version
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import gettempdir
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import jupytext
+import nbclient
 import nbformat
+from jupyter_cache.executors import utils as executors
+from jupyter_client.manager import AsyncKernelManager
+from traitlets import CaselessStrEnum
 
 from msa.data.paths import repo_root, results_dir
 from msa.report.notebook import KERNEL, parameters_of
@@ -50,6 +57,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx; called because ``_config.yml`` names this module."""
     app.setup_extension("sphinx.ext.mathjax")
     app.config.mathjax_path = _MATHJAX_SCRIPT
+    app.connect("config-inited", _read_side_by_side)
     app.connect("html-page-context", _complete_page, priority=900)
     app.connect("build-finished", _complete_book)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
@@ -244,6 +252,35 @@ def _notebook(path: Path) -> nbformat.NotebookNode | None:
     if path.suffix != ".md" or "\nkernelspec:" not in path.read_text(encoding="utf-8"):
         return None
     return jupytext.read(path)
+
+
+# --- speed ----------------------------------------------------------------------------
+
+
+class SocketKernelManager(AsyncKernelManager):
+    """Starts kernels that listen on files.
+
+    Kernels that start together can draw the same port, and then one of them dies.
+    """
+
+    transport = CaselessStrEnum(["tcp", "ipc"], default_value="ipc")
+
+    def _ip_default(self) -> str:
+        return f"{gettempdir()}/msa-{uuid4().hex[:12]}"
+
+
+def _read_side_by_side(app: Sphinx, _: object) -> None:
+    """Execute as many pages at a time as there are cores."""
+    if not hasattr(os, "sched_getaffinity"):
+        return  # not Linux: neither the fork nor the short socket names are sure
+    app.parallel = max(app.parallel, len(os.sched_getaffinity(0)))
+    executors.executenb = partial(
+        nbclient.execute, kernel_manager_class=SocketKernelManager
+    )
+    # These do not say so, but only change what happens after reading.
+    for name in ("sphinx_multitoc_numbering", "sphinx_jupyterbook_latex"):
+        if name in app.extensions:
+            app.extensions[name].parallel_read_safe = True
 
 
 # --- hooks ----------------------------------------------------------------------------
