@@ -35,6 +35,7 @@ _MENDABLE = {
     "msa.train.trainer": ("NonFiniteLoss",),
     "msa.study.grids": ("UnknownStudy",),
     "msa.study.store": ("StoreError",),
+    "msa.study.cluster": ("ClusterError",),
     "msa.study.publish": ("PublishError",),
     "msa.report.notebook": ("NotebookError",),
 }
@@ -284,7 +285,8 @@ def _add_study(commands: argparse._SubParsersAction) -> None:
         "run what a study still lacks; it can be interrupted at any time and goes on "
         "where it was",
         "  python -m msa study run mosi-sweep --budget 9m\n"
-        "  python -m msa study run mosi-sweep --jobs 4 --retry",
+        "  python -m msa study run mosi-sweep --jobs 4 --retry\n"
+        "  python -m msa study run mosi-sweep --scheduler tcp://10.0.0.1:8786",
     )
     run.add_argument("name", **name)
     run.add_argument(
@@ -298,7 +300,15 @@ def _add_study(commands: argparse._SubParsersAction) -> None:
         "--jobs",
         type=_positive,
         metavar="N",
-        help="runs at the same time, one thread each (default: one per core)",
+        help="runs at the same time, one thread each (default: one per core, or per "
+        "worker of a cluster)",
+    )
+    run.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="let the workers of this Dask scheduler do the runs, such as "
+        "tcp://10.0.0.1:8786; they need this project and the data, and one thread each "
+        "(`dask worker ADDRESS --nthreads 1`), results come to the store here",
     )
     run.add_argument(
         "--retry", action="store_true", help="try runs again that failed before"
@@ -613,10 +623,11 @@ def _study_run(options: argparse.Namespace) -> int:
 
     found = study(options.name)
     store = _store(options)
-    _check_device(options.device)
     published = frozenset() if options.again else published_ids()
     configs = [c for c in found.configs if c.run_id not in published]
-    _check_inputs([c for c in configs if not store.has(c.run_id)])
+    if options.scheduler is None:  # a cluster may have what is not here
+        _check_device(options.device)
+        _check_inputs([c for c in configs if not store.has(c.run_id)])
     outcome = run_study(
         configs,
         store,
@@ -625,6 +636,7 @@ def _study_run(options: argparse.Namespace) -> int:
         device=options.device,
         retry=options.retry,
         progress=not options.json,
+        scheduler=options.scheduler,
     )
     skipped = len(found.configs) - len(configs)
     if options.json:

@@ -29,6 +29,10 @@ class Config:
     max_epochs: int = 100
 
     @property
+    def beyond(self) -> dict:
+        return {}
+
+    @property
     def run_id(self) -> str:
         return f"{self.seed:016x}"
 

@@ -1,9 +1,10 @@
-"""Run a grid on one machine: several processes, resumable, stopped by a clock.
+"""Run a grid: several processes or a cluster, resumable, stopped by a clock.
 
 Every finished run is in the store before anybody hears of it, so the study can be
 killed at any moment and started again. Workers are fresh Python processes that stay
 for the whole study: what a run leaves in memory (loaded data, text features) serves
-the next one.
+the next one. Past one machine, :mod:`msa.study.cluster` has a pool with the same
+interface.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from tqdm import tqdm
 
 from msa.study.store import RunStore
 
-if TYPE_CHECKING:  # it brings PyTorch along, which only workers need
+if TYPE_CHECKING:  # they bring PyTorch or Dask along, which only workers need
+    from msa.study.cluster import ClusterPool
     from msa.train.config import RunConfig
 
 DONE, STORED, BUSY, FAILED = "done", "stored", "busy", "failed"
@@ -43,6 +45,9 @@ _ONE_THREAD = {
 }
 # Seconds that a worker has to tidy up when it is told to end.
 _GRACE_S = 5.0
+PATIENCE_S = 60.0
+"""Seconds that a cluster may be without a scheduler or workers."""
+
 # Finished runs that are read to learn how long a kind of run takes.
 _SAMPLES = 3
 
@@ -131,6 +136,7 @@ def run_study(
     retry: bool = False,
     progress: bool = True,
     run: Run = real_run,
+    scheduler: str | None = None,
 ) -> Outcome:
     """Run what a grid still lacks, in its order.
 
@@ -141,7 +147,8 @@ def run_study(
     store : RunStore
         Where finished runs are and go.
     jobs : int, optional
-        Worker processes; one per core when left out.
+        Worker processes; one per core when left out. On a cluster the runs at the same
+        time at most.
     budget_s : float, optional
         Seconds after which everything ends. A run that is not expected to fit into
         the rest is not begun (a shorter one may be), and a run that is not finished
@@ -154,6 +161,8 @@ def run_study(
         Whether to print a line per run, and a bar on a terminal.
     run : callable
         What does one run.
+    scheduler : str, optional
+        Address of a Dask scheduler whose workers do the runs instead of processes here.
 
     Returns
     -------
@@ -163,6 +172,8 @@ def run_study(
     ------
     StoreError
         If a stored run of the grid cannot be read.
+    ClusterError
+        If the cluster cannot be used or is lost.
     """
     grid = list({config.run_id: config for config in configs}.values())
     outcome = Outcome(total=len(grid))
@@ -178,12 +189,11 @@ def run_study(
         else:
             pending.append(config)
     outcome.left = len(pending)
-    jobs = min(jobs or os.cpu_count() or 1, len(pending))
     started = time.monotonic()
     deadline = started + (math.inf if budget_s is None else budget_s)
     with (
         _Display(outcome, progress) as display,
-        _Pool(jobs, store, device, run) as pool,
+        _pool(jobs, len(pending), store, device, run, scheduler) as pool,
     ):
         while True:
             while pool.idle and (
@@ -201,10 +211,25 @@ def run_study(
                 if report.status == DONE:
                     seconds.add(config, report.seconds)
                 outcome.seconds = time.monotonic() - started
-                ahead = seconds.total([*pending, *pool.running]) / jobs
+                ahead = seconds.total([*pending, *pool.running]) / max(pool.jobs, 1)
                 display.show(config, report, ahead)
     outcome.seconds = time.monotonic() - started
     return outcome
+
+
+def _pool(
+    jobs: int | None,
+    runs: int,
+    store: RunStore,
+    device: str,
+    run: Run,
+    scheduler: str | None,
+) -> _Pool | ClusterPool:
+    if scheduler is None or not runs:
+        return _Pool(min(jobs or os.cpu_count() or 1, runs), store, device, run)
+    from msa.study.cluster import ClusterPool
+
+    return ClusterPool(scheduler, jobs, store, device, run)
 
 
 def status(configs: Sequence[RunConfig], store: RunStore) -> dict[str, str]:
@@ -231,9 +256,12 @@ def status(configs: Sequence[RunConfig], store: RunStore) -> dict[str, str]:
 
 def describe(config: RunConfig) -> str:
     """Name a run in a line of a log."""
+    beyond = "".join(
+        f", {name.replace('_', ' ')} {value}" for name, value in config.beyond.items()
+    )
     return (
         f"{config.dataset} {config.model} {config.variant}, {config.encoder_mode}, "
-        f"rate {config.missing_rate:g}, seed {config.seed}"
+        f"rate {config.missing_rate:g}, seed {config.seed}{beyond}"
     )
 
 
@@ -270,6 +298,7 @@ class _Durations:
         return (
             *(config.dataset, config.view, config.model, config.variant),
             *(config.encoder, config.encoder_mode, config.max_epochs),
+            *config.beyond,
         )
 
     def add(self, config: RunConfig, seconds: float) -> None:
