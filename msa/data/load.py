@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.preprocessing import StandardScaler
 
 from msa.data.contract import Split
 from msa.data.paths import data_dir
@@ -135,6 +134,8 @@ def _standardised(splits: dict[str, Split]) -> dict[str, Split]:
 
     Padding stays exactly 0. A feature that is constant in train is centred only.
     """
+    from sklearn.preprocessing import StandardScaler  # here: it loads slowly
+
     scaled: dict[str, dict[str, torch.Tensor]] = {name: {} for name in splits}
     for modality in ("audio", "vision"):
         masks = {name: s.padding_masks()[modality] for name, s in splits.items()}

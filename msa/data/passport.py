@@ -12,9 +12,6 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from sklearn.linear_model import Ridge
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from msa.data.contract import MODALITIES, SPLITS, Split
 from msa.data.load import Dataset
@@ -275,6 +272,9 @@ def linear_probe(
         ``width`` d, the chosen ``alpha`` (smallest valid MAE), and ``valid_mae``,
         ``test_mae``, ``test_corr``; the correlation is NaN for constant predictions.
     """
+    from sklearn.linear_model import Ridge  # here: these load slowly
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
 
     def error(model: object, split: str) -> float:
         return float(np.abs(model.predict(features[split]) - labels[split]).mean())

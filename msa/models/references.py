@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from pydantic import Field
-from sklearn.linear_model import Ridge
 from torch import Tensor
 
 from msa.models.base import Batch, Hyper, Reference, Shapes
 from msa.models.layers import masked_mean
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import Ridge
 
 
 class Constant(Reference):
@@ -46,7 +50,7 @@ class TextLinear(Reference):
 
     def __init__(self, shapes: Shapes, hyper: TextLinearHyper) -> None:
         self.penalties = hyper.penalties
-        self.ridge = Ridge()
+        self.ridge: Ridge | None = None
 
     @staticmethod
     def _pooled(batch: Batch) -> np.ndarray:
@@ -54,6 +58,8 @@ class TextLinear(Reference):
 
     def fit(self, train: Batch, valid: Batch) -> None:
         """Fit one ridge per penalty, keep the best on the validation split."""
+        from sklearn.linear_model import Ridge  # here: it loads slowly
+
         x, y = self._pooled(train), train.labels.cpu().numpy()
         held_out, truth = self._pooled(valid), valid.labels.cpu().numpy()
         fitted = [Ridge(alpha=penalty).fit(x, y) for penalty in self.penalties]

@@ -26,7 +26,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.metrics import f1_score
 
 SCALES = ("mosi", "sims")
 """Label scales: -3 to 3 and -1 to 1."""
@@ -414,6 +413,8 @@ def _rounded(scores: NDArray, limit: int) -> NDArray:
 def _weighted_f1(truth: NDArray, prediction: NDArray) -> float:
     if not truth.size:
         return np.nan
+    from sklearn.metrics import f1_score  # here: the book's pages need not wait for it
+
     return float(f1_score(truth, prediction, average="weighted", zero_division=0))
 
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import pearsonr, spearmanr
 from torch import Tensor
 
 from msa.data.contract import MODALITIES
@@ -187,6 +186,8 @@ def reconstruction_errors(
 
 
 def _correlations(modality: str, errors: NDArray, others: NDArray) -> list[dict]:
+    from scipy.stats import pearsonr, spearmanr  # here: it loads slowly
+
     known = np.isfinite(errors)
     x, y = errors[known].astype(float), np.asarray(others, dtype=float)[known]
     if not known.any():
