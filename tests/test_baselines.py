@@ -1,5 +1,7 @@
 """TFN, LMF, MulT, MISA and the models of MFMB-Net's Table 2."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -205,6 +207,15 @@ def test_rank_weights_and_bias_are_trained_and_factors_have_their_own_rate():
     assert rates[id(model.fuse.combine.bias)] == 2e-3
 
 
+def test_trap_of_lmf_keeps_rank_weights_and_bias_at_their_start():
+    entry = model_entry("LMF")
+    hyper = entry.resolve("mosi", "paper", {"fixed_ranks": True})
+    model = build("LMF", "paper")
+    stepped = {id(p) for g in model.parameter_groups(hyper) for p in g["params"]}
+    left = [n for n, p in model.named_parameters() if id(p) not in stepped]
+    assert left == ["fuse.combine.weight", "fuse.combine.bias"]
+
+
 # --- MulT -----------------------------------------------------------------------------
 
 
@@ -232,6 +243,23 @@ def test_mult_reads_the_order_of_steps_and_every_modality(changed):
     flipped[0, :steps] = flipped[0, :steps].flip(0)
     batch.inputs = {**batch.inputs, changed: flipped}
     assert float((model(batch).prediction - before).abs().detach()) > 1e-4
+
+
+def test_trap_of_mult_does_not_tell_steps_apart_by_place():
+    entry = model_entry("MulT")
+    hyper = entry.resolve("sims", "paper", {"no_positions": True, "kernel_text": 1})
+    torch.manual_seed(0)
+    trapped = entry.build(SHAPES, hyper).eval()
+    x, steps = torch.randn(3, 50), make_batch([(3, 1, 1)]).steps["text"]
+    # Width 50: what the encoders read is the step times 50^0.5, wherever it stands.
+    torch.testing.assert_close(trapped.embedded(x, steps), x * 50**0.5)
+    order = [2, 0, 1]
+    torch.testing.assert_close(
+        trapped.embedded(x[order], steps), trapped.embedded(x, steps)[order]
+    )
+    model = build("MulT", "paper", "sims").eval()
+    apart = model.embedded(x[order], steps) - model.embedded(x, steps)[order]
+    assert float(apart.abs().max().detach()) > 0.1
 
 
 # --- MISA -----------------------------------------------------------------------------
@@ -297,6 +325,24 @@ def test_misa_reads_audio_and_vision_beyond_the_length_of_the_text():
         after = model(batch).prediction
         assert float((after - before).abs().detach()) > 1e-5
         before = after
+
+
+def test_trap_of_misa_reads_no_further_than_the_text_is_long():
+    batch = make_batch([(2, 9, 12), (5, 3, 1)], rate=0.0)
+    entry = model_entry("MISA")
+    torch.manual_seed(0)
+    hyper = entry.resolve("mosi", "paper", {"text_length": True})
+    model = entry.build(SHAPES, hyper).eval()
+    assert model.steps_read(batch, "audio").lengths.tolist() == [2, 3]
+    assert model.steps_read(batch, "vision").lengths.tolist() == [2, 1]
+    before = model(batch).prediction
+    for step, seen in ((2, False), (1, True)):
+        audio = batch.inputs["audio"].clone()
+        audio[0, step] += 1.0
+        changed = replace(batch, inputs={**batch.inputs, "audio": audio})
+        difference = (model(changed).prediction - before).abs().detach()
+        assert bool(difference[0] > 1e-5) is seen
+        assert float(difference[1]) == 0.0
 
 
 # --- Table 2 --------------------------------------------------------------------------

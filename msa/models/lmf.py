@@ -21,6 +21,7 @@ class LMFHyper(SubnetworksHyper):
     """LMF's hyper-parameters; those published for MOSI.
 
     ``factor_lr`` is the learning rate of the modality factors, ``lr`` of the rest.
+    ``fixed_ranks`` is a trap of the public code: rank weights and bias stay untrained.
     """
 
     batch_size: int = 64
@@ -29,6 +30,7 @@ class LMFHyper(SubnetworksHyper):
     weight_decay: float = 5e-3
     hidden_audio: int = 16
     rank: int = 3
+    fixed_ranks: bool = False
 
 
 MOSI = {"batch_size": 32}
@@ -115,7 +117,9 @@ class LMF(Model):
     def parameter_groups(self, hyper: LMFHyper) -> list[dict]:
         """Return the factors with their own learning rate, and everything else."""
         factors = list(self.fuse.factors.values())
-        rest = [*self.embed.parameters(), *self.fuse.combine.parameters()]
+        rest = list(self.embed.parameters())
+        if not hyper.fixed_ranks:
+            rest += self.fuse.combine.parameters()
         return [
             {"params": p, "lr": lr, "weight_decay": hyper.weight_decay}
             for p, lr in ((factors, hyper.factor_lr), (rest, hyper.lr))

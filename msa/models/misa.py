@@ -27,7 +27,11 @@ MOMENTS = 5
 
 
 class MISAHyper(Hyper):
-    """MISA's hyper-parameters; defaults for MOSI."""
+    """MISA's hyper-parameters; those published for MOSI.
+
+    ``text_length`` is a trap of the public code: audio and vision are read only as far
+    as the text is long.
+    """
 
     batch_size: int = 32
     lr: float = 1e-4
@@ -44,6 +48,7 @@ class MISAHyper(Hyper):
     weight_difference: float = 0.1
     weight_similarity: float = 0.3
     weight_reconstruction: float = 1.0
+    text_length: bool = False
 
 
 MOSEI = {
@@ -145,7 +150,7 @@ class MISA(Model):
     def __init__(self, shapes: Shapes, hyper: MISAHyper) -> None:
         super().__init__()
         h = hyper.width
-        self.drop = hyper.drop
+        self.drop, self.text_length = hyper.drop, hyper.text_length
         self.sequence = nn.ModuleDict(
             {m: SequenceNetwork(shapes[m].width) for m in ("audio", "vision")}
         )
@@ -178,10 +183,11 @@ class MISA(Model):
 
     def forward(self, batch: Batch) -> Outputs:
         """Predict scores, and compare and rebuild the parts."""
-        steps, inputs = batch.steps, batch.inputs
+        inputs = batch.inputs
         u = {"text": masked_mean(inputs["text"], batch.mask["text"])}
         for m, network in self.sequence.items():
-            u[m] = network(steps[m].pack(inputs[m]), steps[m])
+            steps = self.steps_read(batch, m)
+            u[m] = network(steps.pack(inputs[m]), steps)
         u = {m: self.project[m](u[m]) for m in MODALITIES}  # (B, h)
         private = {m: self.private[m](u[m]).sigmoid() for m in MODALITIES}
         shared = {m: self.shared(u[m]).sigmoid() for m in MODALITIES}
@@ -190,6 +196,14 @@ class MISA(Model):
         hidden = dropout(self.hidden(mixed.flatten(1)), self.drop, self.training)
         prediction = self.predict(hidden.relu())[:, 0]  # (B,)
         return Outputs(prediction, losses=self.part_losses(u, private, shared))
+
+    def steps_read(self, batch: Batch, modality: str) -> Steps:
+        """Return the steps of audio or vision that are read: all real ones."""
+        if not self.text_length:
+            return batch.steps[modality]
+        mask = batch.mask[modality]
+        step = torch.arange(mask.shape[1], device=mask.device)
+        return Steps(mask & (step < batch.steps["text"].lengths[:, None]))
 
     def part_losses(
         self,

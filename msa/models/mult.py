@@ -9,6 +9,8 @@ decisions are in ``ledger.toml``.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -19,7 +21,10 @@ from msa.models.layers import Conv, EncoderBank, Steps, dropout, embed
 
 
 class MulTHyper(Hyper):
-    """MulT's hyper-parameters; defaults for MOSI."""
+    """MulT's hyper-parameters; those published for MOSI.
+
+    ``no_positions`` is a trap of the public code: steps are not told apart by place.
+    """
 
     batch_size: int = 128
     lr: float = 2e-3
@@ -41,6 +46,7 @@ class MulTHyper(Hyper):
     residual_dropout: float = 0.0
     text_dropout: float = 0.5
     output_dropout: float = 0.5
+    no_positions: bool = False
 
 
 MOSEI = {
@@ -89,6 +95,7 @@ class MulT(Model):
         self.text_dropout = hyper.text_dropout
         self.embed_dropout = hyper.embed_dropout
         self.output_dropout = hyper.output_dropout
+        self.no_positions = hyper.no_positions
         values = hyper.model_dump()
         attention = {m: values[f"attention_dropout_{m}"] for m in MODALITIES}
         self.convs = nn.ModuleDict(
@@ -146,4 +153,6 @@ class MulT(Model):
 
     def embedded(self, x: Tensor, steps: Steps) -> Tensor:
         """Scale packed (P, d), add positions, drop."""
+        if self.no_positions:
+            return dropout(x * math.sqrt(x.shape[1]), self.embed_dropout, self.training)
         return embed(x, steps, self.embed_dropout, self.training)
