@@ -31,6 +31,7 @@ from jupyter_client.manager import AsyncKernelManager
 from traitlets import CaselessStrEnum
 
 from msa.data.paths import repo_root, results_dir
+from msa.report.front import verdict_of_the_title
 from msa.report.notebook import KERNEL, parameters_of
 from msa.study.publish import load_passport
 from msa.train.environment import environment
@@ -58,6 +59,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.setup_extension("sphinx.ext.mathjax")
     app.config.mathjax_path = _MATHJAX_SCRIPT
     app.connect("config-inited", _read_side_by_side)
+    app.connect("config-inited", _tell_the_verdict)
     app.connect("html-page-context", _complete_page, priority=900)
     app.connect("build-finished", _complete_book)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
@@ -221,6 +223,7 @@ def as_notebook(notebook: nbformat.NotebookNode, page: str) -> nbformat.Notebook
     if where:
         copy.cells.insert(0, nbformat.v4.new_code_cell(_INSTALL.format(*where)))
     for number, cell in enumerate(copy.cells):
+        cell.source = cell.source.replace("{{ verdict }}", verdict_of_the_title())
         cell.id = hashlib.sha256(f"{page}#{number}".encode()).hexdigest()[:8]
     return copy
 
@@ -281,6 +284,15 @@ def _read_side_by_side(app: Sphinx, _: object) -> None:
     for name in ("sphinx_multitoc_numbering", "sphinx_jupyterbook_latex"):
         if name in app.extensions:
             app.extensions[name].parallel_read_safe = True
+
+
+# --- the title ------------------------------------------------------------------------
+
+
+def _tell_the_verdict(_: object, config: Any) -> None:
+    """Give pages, such as the title of the first, the verdict as ``{{ verdict }}``."""
+    known = {"verdict": verdict_of_the_title()}
+    config.myst_substitutions = {**config.myst_substitutions, **known}
 
 
 # --- hooks ----------------------------------------------------------------------------

@@ -1,0 +1,124 @@
+"""The first page: each paper's verdict on one card, computed from published results."""
+
+from __future__ import annotations
+
+import html
+
+import pandas as pd
+from IPython.display import HTML
+
+from msa.data.registry import source
+from msa.report.claims import verdicts
+from msa.report.labels import against_reference, main_runs, span
+from msa.study.publish import load_runs, load_summary
+from msa.study.verdicts import CONSISTENT, REFUTED, REPRODUCED, UNFINISHED, VERDICTS
+
+PAPERS = {
+    "MFMB-Net": "Tao et al., AAAI 2025",
+    "MIT-FRNet": "Li et al., ESWA 2024",
+}
+"""The replicated papers, as the cards name them."""
+
+
+def verdict_in_words(paper: str | None = None) -> str:
+    """Say in a few words how the claims of a paper, or of both, have fared.
+
+    Parameters
+    ----------
+    paper : {"MFMB-Net", "MIT-FRNet"}, optional
+        Both papers when left out.
+    """
+    counts = _counts(paper)
+    total, open_ = sum(counts.values()), counts[UNFINISHED]
+    if open_ == total:
+        return f"verdict open: none of {total} claims has all its runs yet"
+    told = ", ".join(f"{n} {v}" for v, n in counts.items() if n and v != UNFINISHED)
+    more = f"; {open_} still open" if open_ else ""
+    return f"of {total} claims {told}{more}"
+
+
+def verdict_of_the_title() -> str:
+    """Return the verdict in the few words that fit into the title of the book."""
+    counts = _counts(None)
+    decided = counts[REPRODUCED] + counts[CONSISTENT] + counts[REFUTED]
+    if not decided:
+        return "verdict open"
+    return f"{counts[REPRODUCED]} of {decided} decided claims reproduced"
+
+
+def cards() -> HTML:
+    """Return a card per paper: verdict, claims by verdict, data, and how sure."""
+    runs = main_runs(load_runs())
+    both = "".join(_card(paper, runs) for paper in PAPERS)
+    return HTML(f'<div class="msa-cards">{both}</div>')
+
+
+def _card(paper: str, runs: pd.DataFrame) -> str:
+    own = runs[runs["model"] == paper]
+    facts = {
+        "Data": _data(own),
+        "How sure": _certainty(own),
+        "Measured": _measured(paper),
+    }
+    lines = "".join(
+        f"<dt>{html.escape(name)}</dt><dd>{html.escape(text)}</dd>"
+        for name, text in facts.items()
+    )
+    words = verdict_in_words(paper)
+    return (
+        '<div class="msa-card">'
+        f'<p class="msa-card-title"><strong>[Re] {paper}</strong>, {PAPERS[paper]}</p>'
+        f'<p class="msa-card-verdict">{html.escape(words[0].upper() + words[1:])}.</p>'
+        f"{_bar(_counts(paper))}<dl>{lines}</dl></div>"
+    )
+
+
+def _bar(counts: dict[str, int]) -> str:
+    """Draw the shares of the verdicts as one bar; the words beside it say the same."""
+    total = sum(counts.values())
+    parts = "".join(
+        f'<span class="msa-{verdict.replace(" ", "-")}" '
+        f'style="flex-grow: {count}" title="{verdict}: {count} of {total}"></span>'
+        for verdict, count in counts.items()
+        if count
+    )
+    return f'<div class="msa-bar" aria-hidden="true">{parts}</div>'
+
+
+def _counts(paper: str | None) -> dict[str, int]:
+    found = verdicts()
+    if paper is not None:
+        found = found[[claim.paper == paper for claim in found["claim"]]]
+    return {v: int((found["verdict"] == v).sum()) for v in VERDICTS}
+
+
+def _data(runs: pd.DataFrame) -> str:
+    if runs.empty:
+        return "no published runs yet"
+    pairs = runs[["dataset", "view"]].drop_duplicates().itertuples(index=False)
+    return "; ".join(f"{source(d, v).title} ({v} features)" for d, v in pairs)
+
+
+def _measured(paper: str) -> str:
+    """Compare with the linear reference, on every data set, in MAE."""
+    summary = main_runs(load_summary())
+    summary = summary[summary["model"].isin([paper, "text-linear"])]
+    told = [
+        f"{source(*place).title}: {against_reference(part, 'MAE')}"
+        for place, part in summary.groupby(["dataset", "view"])
+        if paper in set(part["model"])
+    ]
+    return " ".join(told) or "nothing yet"
+
+
+def _certainty(runs: pd.DataFrame) -> str:
+    if runs.empty:
+        return "nothing to be sure of"
+    seeds = runs.groupby(["dataset", "view", "missing_rate"])["seed"].nunique()
+    low, high = seeds.min(), seeds.max()
+    n = f"{low}" if low == high else f"{low} to {high}"
+    plural = "" if high == 1 else "s"
+    return (
+        f"{len(runs)} runs: {n} seed{plural} at each of the missing rates "
+        f"{span(runs['missing_rate'])}"
+    )

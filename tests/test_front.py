@@ -1,0 +1,98 @@
+"""The first page: verdicts, data and certainty on the cards, from whatever is stored."""
+
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+
+from msa.report import appendix, front
+from msa.study.verdicts import VERDICTS
+
+
+@pytest.fixture
+def decided(monkeypatch):
+    """Make verdicts: a list of (paper, verdict) stands for the stored ones."""
+
+    def make(*pairs):
+        frame = pd.DataFrame(
+            {
+                "claim": [SimpleNamespace(paper=paper) for paper, _ in pairs],
+                "verdict": [verdict for _, verdict in pairs],
+            }
+        )
+        monkeypatch.setattr(front, "verdicts", lambda: frame)
+
+    return make
+
+
+def runs(*rows):
+    columns = ["dataset", "view", "model", "missing_rate", "seed"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def test_the_verdict_is_open_while_no_claim_has_its_runs(decided):
+    decided(*[("MFMB-Net", "not enough runs yet")] * 2)
+    assert front.verdict_of_the_title() == "verdict open"
+    assert front.verdict_in_words().startswith("verdict open: none of 2 claims")
+
+
+def test_the_title_counts_what_is_decided(decided):
+    decided(
+        ("MFMB-Net", "reproduced"),
+        ("MFMB-Net", "not reproduced"),
+        ("MIT-FRNet", "consistent"),
+        ("MIT-FRNet", "not testable here"),
+        ("MIT-FRNet", "not enough runs yet"),
+    )
+    assert front.verdict_of_the_title() == "1 of 3 decided claims reproduced"
+    assert front.verdict_in_words("MFMB-Net") == (
+        "of 2 claims 1 reproduced, 1 not reproduced"
+    )
+    assert front.verdict_in_words("MIT-FRNet") == (
+        "of 3 claims 1 consistent, 1 not testable here; 1 still open"
+    )
+
+
+def test_certainty_names_the_fewest_and_the_most_seeds():
+    rows = [("mosi", "clip-context", "MFMB-Net", 0.0, seed) for seed in (1, 2, 3)]
+    rows += [("mosi", "clip-context", "MFMB-Net", 0.5, 1)]
+    words = front._certainty(runs(*rows))
+    assert words == "4 runs: 1 to 3 seeds at each of the missing rates 0.0, 0.5"
+
+
+def test_a_system_without_runs_says_so(decided):
+    decided(("MFMB-Net", "not enough runs yet"))
+    assert front._data(runs()) == "no published runs yet"
+    assert front._certainty(runs()) == "nothing to be sure of"
+
+
+def test_the_bar_has_one_part_per_verdict_that_occurs(decided):
+    decided(("MFMB-Net", "reproduced"), ("MFMB-Net", "consistent"))
+    bar = front._bar(front._counts("MFMB-Net"))
+    assert bar.count("<span") == 2
+    assert sum(front._counts("MFMB-Net").values()) == 2
+    assert set(front._counts(None)) == set(VERDICTS)
+
+
+# --- costs ----------------------------------------------------------------------------
+
+
+def test_hours_add_up_all_phases_of_all_runs():
+    costs = pd.DataFrame(
+        {
+            "seconds_prepare": [600, 0],
+            "seconds_train": [6000, 3600],
+            "seconds_test": 300,
+        }
+    )
+    assert appendix.hours(costs) == pytest.approx((600 + 6000 + 3600 + 600) / 3600)
+
+
+def test_every_file_of_the_results_is_in_the_table(tmp_path):
+    (tmp_path / "curves").mkdir()
+    for name in ("runs.csv", "curves/a.csv.gz", "curves/b.csv.gz", "new.csv"):
+        (tmp_path / name).write_bytes(b"12345")
+    table = appendix.file_table(tmp_path).data.set_index("File")
+    assert list(table.index) == ["curves/", "new.csv", "runs.csv"]
+    assert table.at["curves/", "Files"] == 2
+    assert table.at["new.csv", "What it holds"] == appendix.OTHER_FILE
