@@ -1,5 +1,6 @@
 # make book    run the experiment notebook on the demo data, build the book strictly
 # make test    lint, format check and all tests
+# make drift   make a few published demo runs again and compare
 # make check   read the built book in Chromium, headless
 # make links   follow every link that leaves the book
 # They need Python 3.11 or newer and nothing else (check: Chromium; links: a network);
@@ -21,7 +22,7 @@ export TRANSFORMERS_OFFLINE := 1
 export TQDM_DISABLE := 1
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help env book test check links format picture clean
+.PHONY: help env book test drift check links format picture clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -51,6 +52,9 @@ check: $(STAMP)
 # In a folder of its own: this builder would write over the pages of the book.
 links: $(STAMP)
 	$(BIN)/jupyter-book build . --builder linkcheck --path-output _build/links
+
+drift: $(STAMP)
+	$(BIN)/python -m msa study verify demo --runs 3
 
 format: $(STAMP)
 	$(BIN)/python -m ruff check --fix $(LIBRARY)

@@ -37,6 +37,7 @@ _MENDABLE = {
     "msa.study.store": ("StoreError",),
     "msa.study.cluster": ("ClusterError",),
     "msa.study.publish": ("PublishError",),
+    "msa.study.verify": ("NothingToVerify",),
     "msa.report.notebook": ("NotebookError",),
 }
 
@@ -56,8 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0: done; 1: runs of a study failed; 2: cannot be carried out, with a message
-        that says why; 130: interrupted.
+        0: done; 1: runs of a study failed or drifted; 2: cannot be carried out, with
+        a message that says why; 130: interrupted.
     """
     options = _parser().parse_args(arguments)
     try:
@@ -348,6 +349,31 @@ def _add_study(commands: argparse._SubParsersAction) -> None:
     )
     _add_store(publish)
     publish.set_defaults(command=_study_publish)
+
+    verify = _add(
+        verbs,
+        "verify",
+        "make a few published runs again on the CPU and compare: the same bits on the "
+        "same versions and processor, the same scores within a small tolerance "
+        "elsewhere; exit code 1 if a run drifted",
+        "  python -m msa study verify demo\n"
+        "  python -m msa study verify mosi-sweep --runs 1",
+    )
+    verify.add_argument(
+        "name",
+        nargs="?",
+        metavar="NAME",
+        help="only runs of this study (default: any published run)",
+    )
+    verify.add_argument(
+        "--runs",
+        type=_positive,
+        default=3,
+        metavar="N",
+        help="how many; the cheapest of each model",
+    )
+    _add_json(verify)
+    verify.set_defaults(command=_study_verify)
 
 
 def _add_data(commands: argparse._SubParsersAction) -> None:
@@ -728,6 +754,24 @@ def _study_publish(options: argparse.Namespace) -> int:
             "as they were."
         )
     return 0
+
+
+def _study_verify(options: argparse.Namespace) -> int:
+    from msa.study.verify import rows_of, verify
+
+    checks = verify(options.name, options.runs)
+    drifted = sum(check.drifted for check in checks)
+    if options.json:
+        _print_json(rows_of(checks))
+        return 1 if drifted else 0
+    print(_table(rows_of(checks)))
+    print(f"\n{len(checks)} published runs made again, {drifted} drifted.")
+    if drifted:
+        print(
+            "A change since they were published gives other numbers. If it is meant "
+            "to, raise PROTOCOL (msa/train/config.py) and publish the runs anew."
+        )
+    return 1 if drifted else 0
 
 
 def _data_check(options: argparse.Namespace) -> int:

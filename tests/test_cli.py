@@ -53,6 +53,7 @@ def test_help_is_instant_and_names_every_command():
         ["study", "run"],
         ["study", "status"],
         ["study", "publish"],
+        ["study", "verify"],
         ["data", "check"],
         ["notebook", "run"],
     ],

@@ -1,0 +1,261 @@
+"""Drift check: make published runs again and compare.
+
+The same configuration on the same versions and the same kind of processor gives the
+same bits, so any difference is a change of the code. Elsewhere sums are rounded in
+another order, and training amplifies that: then the scores must agree within
+:data:`TOLERANCE`, far below what any table of this study calls a difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from msa.data.load import MissingData, load
+from msa.data.text import EncoderError, encoder_sha256
+from msa.study.publish import (
+    config_of,
+    load_environments,
+    load_predictions,
+    load_runs,
+)
+from msa.train.config import PROTOCOL, RunConfig
+from msa.train.environment import environment
+
+TOLERANCE = {"MAE": 0.02, "Corr": 0.02}
+"""Largest difference of a score between versions or processors."""
+
+CLASS_TOLERANCE = 0.05
+"""The same for accuracies and F1, as fractions: they jump when one clip changes its
+class, and the demo set has 150 test clips."""
+
+SAME = ("python", "platform", "torch", "numpy", "transformers", "device", "cpu")
+"""What must be the same for the same bits."""
+
+# Published scores have seven significant digits.
+_WRITTEN = 1e-6
+
+
+class NothingToVerify(ValueError):
+    """No published run can be made again here."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """A published run beside the same run made now.
+
+    Attributes
+    ----------
+    config : RunConfig
+    exact : bool
+        Whether the bits must be the same: same versions, same kind of processor.
+    largest_difference : float
+        Of a test prediction, in label units.
+    worst_metric : str
+        ``<split>_<metric>`` that is furthest beyond, or closest to, what is allowed.
+    published, now : float
+        Its values.
+    drifted : bool
+        Whether the run is another one than the published.
+    """
+
+    config: RunConfig
+    exact: bool
+    largest_difference: float
+    worst_metric: str
+    published: float
+    now: float
+    drifted: bool
+
+
+def choose(runs: pd.DataFrame, count: int) -> pd.DataFrame:
+    """Choose published runs to make again: cheap ones, of as many models as possible.
+
+    Trained models before references, which a change of the trainer cannot move; among
+    them the cheapest first, one run each before a second of any.
+
+    Parameters
+    ----------
+    runs : DataFrame
+        As :func:`msa.study.publish.load_runs` has them.
+    count : int
+    """
+    if runs.empty:
+        return runs
+    seconds = runs.filter(like="seconds_").sum(axis=1)
+    ranked = runs.assign(_cost=seconds, _reference=runs["epochs"] == 0)
+    ranked = ranked.sort_values(["_cost", "run_id"])
+    ranked = ranked.assign(_turn=ranked.groupby(["model", "variant"]).cumcount())
+    ranked = ranked.sort_values(["_turn", "_reference", "_cost", "run_id"])
+    return ranked.head(count)[runs.columns]
+
+
+def repeatable(row: Mapping[str, Any], made_on: Mapping[str, Any]) -> bool:
+    """Tell whether a published run can be made again here.
+
+    Not so: a run of another protocol or of a configuration that the code no longer
+    reads the same, a run on a GPU, and one on data or an encoder that are not here.
+
+    Parameters
+    ----------
+    row : mapping
+        The run, as :func:`msa.study.publish.load_runs` has it.
+    made_on : mapping
+        The environment that it was made on.
+    """
+    return (
+        made_on.get("device") == "cpu"
+        and _is_current(row)
+        and _inputs_are_here(row["dataset"], row["view"], row["encoder"])
+    )
+
+
+def _is_current(row: Mapping[str, Any]) -> bool:
+    if int(row["protocol"]) != PROTOCOL:
+        return False
+    try:
+        return config_of(row).run_id == row["run_id"]
+    except ValueError:
+        return False
+
+
+def _inputs_are_here(dataset: str, view: str, encoder: str) -> bool:
+    try:
+        load(dataset, view)
+        encoder_sha256(encoder)
+    except (MissingData, EncoderError):
+        return False
+    return True
+
+
+def verify(
+    study: str | None = None,
+    count: int = 3,
+    results: Path | None = None,
+    run: Callable[[RunConfig], Any] | None = None,
+) -> list[Check]:
+    """Make a few published runs again on the CPU and compare.
+
+    Parameters
+    ----------
+    study : str, optional
+        Only runs of this study.
+    count : int
+        How many.
+    results : Path, optional
+        Folder of published results; the repository's when left out.
+    run : callable, optional
+        What makes a record of a configuration; training when left out.
+
+    Returns
+    -------
+    list of Check
+
+    Raises
+    ------
+    NothingToVerify
+        If no published run can be made again here.
+    UnknownStudy
+        If there is no such study.
+    """
+    if run is None:
+        from msa.train.run import run
+    published, environments = load_runs(study, results), load_environments(results)
+    candidates = choose(published, len(published)).to_dict("records")
+    # Asked one by one, because looking at the inputs of all runs would take longer.
+    possible = (
+        row
+        for row in candidates
+        if repeatable(row, environments.get(row["environment"], {}))
+    )
+    rows = list(islice(possible, count))
+    if not rows:
+        what = f"of study {study!r} " if study else ""
+        raise NothingToVerify(
+            f"no published run {what}can be made again here ({len(published)} are "
+            "published): publish some, or bring the data that they need"
+        )
+    return [
+        _compare(row, run(config_of(row)), environments[row["environment"]], results)
+        for row in rows
+    ]
+
+
+def _compare(
+    row: Mapping[str, Any],
+    record: Any,
+    made_on: Mapping[str, Any],
+    results: Path | None,
+) -> Check:
+    here = environment()
+    exact = all(made_on.get(name) == here[name] for name in SAME)
+    before = load_predictions(row["dataset"], row["model"], results)[row["run_id"]]
+    difference = _largest_difference(before, record.predictions)
+    excess: dict[str, float] = {}
+    values: dict[str, tuple[float, float]] = {}
+    for split, scores in record.metrics.items():
+        for metric, now in scores.items():
+            name = f"{split}_{metric}"
+            allowed = _allowed(metric, exact, now)
+            values[name] = float(row[name]), float(now)
+            excess[name] = _distance(*values[name]) / allowed
+    worst = max(excess, key=excess.__getitem__)
+    return Check(
+        config_of(row),
+        exact,
+        difference,
+        worst,
+        *values[worst],
+        drifted=excess[worst] > 1 or (exact and difference > 0),
+    )
+
+
+def _largest_difference(before: np.ndarray, now: np.ndarray) -> float:
+    if before.shape != now.shape or (np.isnan(before) != np.isnan(now)).any():
+        return float("inf")
+    return float(np.nanmax(np.abs(before - now), initial=0.0))
+
+
+def _allowed(metric: str, exact: bool, value: float) -> float:
+    if exact:
+        return _WRITTEN * max(abs(value), 1.0) if np.isfinite(value) else _WRITTEN
+    return TOLERANCE.get(metric, CLASS_TOLERANCE)
+
+
+def _distance(before: float, now: float) -> float:
+    """Absolute difference; undefined equals undefined and nothing else."""
+    if np.isnan(before) or np.isnan(now):
+        return 0.0 if np.isnan(before) and np.isnan(now) else float("inf")
+    return abs(before - now)
+
+
+def rows_of(checks: Sequence[Check]) -> list[dict[str, Any]]:
+    """Return the checks as rows of a table."""
+    return [
+        {
+            "run": check.config.run_id,
+            "model": check.config.model,
+            "data set": check.config.dataset,
+            "rate": check.config.missing_rate,
+            "seed": check.config.seed,
+            "wanted": "the same bits" if check.exact else "the same scores",
+            "worst": check.worst_metric,
+            "published": check.published,
+            "now": check.now,
+            "largest difference": check.largest_difference,
+            "result": _result(check),
+        }
+        for check in checks
+    ]
+
+
+def _result(check: Check) -> str:
+    if check.drifted:
+        return "DRIFT"
+    return "identical" if check.largest_difference == 0 else "within tolerance"

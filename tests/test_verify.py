@@ -1,0 +1,117 @@
+"""The drift check: published runs made again, and what counts as a difference."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from msa import cli
+from msa.study.publish import load_runs, publish
+from msa.study.store import RunStore
+from msa.study.verify import NothingToVerify, choose, verify
+from msa.train.config import RunConfig
+from msa.train.run import run
+
+FIELDS = {"dataset": "demo", "max_epochs": 1}
+
+
+@pytest.fixture(scope="module")
+def made():
+    """Two runs that take no time, by model."""
+    return {
+        model: run(RunConfig.resolve(model=model, **FIELDS))
+        for model in ("FC(A)", "constant")
+    }
+
+
+@pytest.fixture
+def results(made, tmp_path):
+    return published(tmp_path, *made.values())
+
+
+def published(tmp_path, *records):
+    store = RunStore(tmp_path / "runs")
+    for record in records:
+        store.write(record)
+    publish(store, tmp_path / "results")
+    return tmp_path / "results"
+
+
+def changed(record, prediction=0.0, mae=0.0, **environment):
+    metrics = {split: dict(values) for split, values in record.metrics.items()}
+    metrics["test"]["MAE"] += mae
+    return dataclasses.replace(
+        record,
+        predictions=record.predictions + np.float32(prediction),
+        metrics=metrics,
+        environment={**record.environment, **environment},
+    )
+
+
+def test_the_same_code_gives_the_same_bits(results):
+    checks = verify(None, 2, results)
+    assert [check.config.model for check in checks] == ["FC(A)", "constant"]
+    for check in checks:
+        assert check.exact
+        assert not check.drifted
+        assert check.largest_difference == 0
+
+
+def test_a_bit_is_a_drift_on_the_same_machine(made, results):
+    (check,) = verify(None, 1, results, lambda _: changed(made["FC(A)"], 1e-6))
+    assert check.drifted
+    (check,) = verify(None, 1, results, lambda _: changed(made["FC(A)"], mae=1e-4))
+    assert check.drifted
+    assert check.worst_metric == "test_MAE"
+    assert check.now - check.published == pytest.approx(1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize(("mae", "drifted"), [(0.019, False), (0.021, True)])
+def test_other_versions_may_differ_a_little(made, tmp_path, mae, drifted):
+    folder = published(tmp_path, changed(made["FC(A)"], torch="1.0"))
+    (check,) = verify(None, 1, folder, lambda _: changed(made["FC(A)"], 0.01, mae))
+    assert not check.exact
+    assert check.drifted == drifted
+
+
+def test_cheap_runs_of_different_models_come_first():
+    rows = [
+        ("a1", "A", 9.0, 3),
+        ("a2", "A", 2.0, 3),
+        ("b1", "B", 5.0, 3),
+        ("c1", "constant", 0.1, 0),
+        ("a3", "A", 1.0, 3),
+    ]
+    frame = pd.DataFrame(rows, columns=["run_id", "model", "seconds_train", "epochs"])
+    found = choose(frame.assign(variant="paper"), 4)
+    assert list(found["run_id"]) == ["a3", "b1", "c1", "a2"]
+
+
+def test_what_cannot_be_made_again_is_passed_over(made, tmp_path):
+    folder = published(
+        tmp_path, changed(made["FC(A)"], device="cuda"), made["constant"]
+    )
+    (check,) = verify(None, 2, folder)
+    assert check.config.model == "constant"
+    folder = published(tmp_path / "gpu", changed(made["FC(A)"], device="cuda"))
+    with pytest.raises(NothingToVerify, match="1 are published"):
+        verify(None, 1, folder)
+    with pytest.raises(NothingToVerify, match="of study 'demo'"):
+        verify("demo", 1, tmp_path / "nothing")
+
+
+def test_the_command_tells_and_fails(made, results, monkeypatch, capsys):
+    monkeypatch.setattr(
+        "msa.study.verify.load_runs", lambda *_: load_runs(None, results)
+    )
+    monkeypatch.setattr("msa.study.publish.results_dir", lambda: results)
+    assert cli.main(["study", "verify", "--runs", "1"]) == 0
+    text = capsys.readouterr().out
+    assert "identical" in text
+    assert "1 published runs made again, 0 drifted" in text
+    monkeypatch.setattr("msa.train.run.run", lambda _: changed(made["FC(A)"], 0.5))
+    assert cli.main(["study", "verify", "--runs", "1"]) == 1
+    assert "DRIFT" in capsys.readouterr().out
