@@ -55,15 +55,15 @@ def test_table_3_has_the_papers_rows_columns_and_units(published):
     cells = compared("mfmb-table-3")
     mosi, mosei = paper_tables("mfmb-table-3", cells)
     assert list(mosi.cells) == [
-        *("System", "", "MAE", "Corr", "Acc-7", "Acc-5"),
+        *("System", "Value", "MAE", "Corr", "Acc-7", "Acc-5"),
         *("Acc-2 (left)", "Acc-2 (right)", "F1 (left)", "F1 (right)"),
     ]
     names = list(dict.fromkeys(mosi.cells["System"]))
     assert names == [
         *("TFN", "LMF", "MulT", "MISA", "Self-MM", "TFR-Net", "MMIM"),
-        "MFMB-Net (ours)",
+        "MFMB-Net",
     ]
-    ours = mosi.cells[mosi.cells["System"] == "MFMB-Net (ours)"].set_index("")
+    ours = mosi.cells[mosi.cells["System"] == "MFMB-Net"].set_index("Value")
     assert ours["MAE"].to_dict() == {
         "paper": "0.709",
         "ours": "0.900 [0.890 to 0.910]",
@@ -71,14 +71,14 @@ def test_table_3_has_the_papers_rows_columns_and_units(published):
         "seeds": "3",
     }
     assert ours.at["ours", "Corr"] == NOT_RUN
-    tfn = mosi.cells[mosi.cells["System"] == "TFN"].set_index("")
+    tfn = mosi.cells[mosi.cells["System"] == "TFN"].set_index("Value")
     assert tfn.at["ours", "Acc-7"] == "35.0 [34.0 to 36.0]"  # percent, as printed: 34.9
     assert tfn.at["difference", "Acc-7"] == "+0.1"
     # What was not run has a row that says so, and no row of nothing.
-    lmf = mosi.cells[mosi.cells["System"] == "LMF"].set_index("")
+    lmf = mosi.cells[mosi.cells["System"] == "LMF"].set_index("Value")
     assert list(lmf.index) == ["paper", "ours"]
     assert set(lmf.loc["ours"].drop("System")) == {NOT_RUN}
-    assert (mosei.cells[mosei.cells[""] == "ours"].iloc[:, 2:] == NOT_RUN).all(
+    assert (mosei.cells[mosei.cells["Value"] == "ours"].iloc[:, 2:] == NOT_RUN).all(
         axis=None
     )
 
@@ -113,7 +113,7 @@ def test_mit_frnet_prints_mae_times_100(published):
     assert len(tables) == 8  # one per metric and form
     mae = next(t for t in tables if t.caption.startswith("MIT-FRNet, Table 4: MAE"))
     assert list(mae.cells)[2:] == [f"{i / 10:.1f}" for i in range(11)]
-    tfn = mae.cells[mae.cells["System"] == "TFN"].set_index("")
+    tfn = mae.cells[mae.cells["System"] == "TFN"].set_index("Value")
     assert tfn.at["paper", "0.3"] == "127.26"
     assert tfn.at["ours", "0.3"] == "120.00 [119.00 to 121.00]"
     assert tfn.at["difference", "0.3"] == "-7.26"
@@ -203,8 +203,8 @@ def test_marks_compare_like_with_like(published):
         rate_0(("FC(T)", None, "Mult_acc_7", 0.3), ("FC(A)", None, "Mult_acc_7", 0.2))
     )
     (table,) = paper_tables("mfmb-table-2", compared("mfmb-table-2"))
-    marks = table.marks["Acc-7"][table.cells[""] == "ours"]
-    names = table.cells["System"][table.cells[""] == "ours"]
+    marks = table.marks["Acc-7"][table.cells["Value"] == "ours"]
+    names = table.cells["System"][table.cells["Value"] == "ours"]
     assert dict(zip(names, marks, strict=True)) == {
         "FC(V)": "",
         "FC(A)": "second",

@@ -351,7 +351,7 @@ def _table(page: str, source_: Source, cells: pd.DataFrame, suffix: str) -> Tabl
         commands[len(texts) + 1] = _commands(source_, own)
         for part in PARTS if (own["status"] == "").any() else PARTS[:2]:
             row = {c: _text(part, numbers[c], places[c]) for c in columns}
-            texts.append({head: line, "": part, **row})
+            texts.append({head: line, "Value": part, **row})
     frame = pd.DataFrame(texts)
     marks = pd.DataFrame("", index=frame.index, columns=frame.columns)
     if source_.split != "model":
@@ -360,7 +360,7 @@ def _table(page: str, source_: Source, cells: pd.DataFrame, suffix: str) -> Tabl
             higher = source_.number != "seconds" and _is_higher_better(own)
             for part, field in (("paper", "paper_value"), ("ours", "ours")):
                 found = rank_marks(own[field], higher, places[column])
-                marks.loc[frame[""] == part, column] = found
+                marks.loc[frame["Value"] == part, column] = found
     data = cells.drop(columns=["line", "column"]).assign(
         difference=cells["ours"] - cells["paper_value"]
     )
@@ -381,7 +381,7 @@ def _columns(source_: Source, cells: pd.DataFrame) -> list[str]:
 def _lines(source_: Source, cells: pd.DataFrame) -> list[str]:
     if source_.split == "model":
         return [f"{rate:.1f}" for rate in cells["rate"]]
-    return [f"{source_.paper} (ours)" if r == "Ours" else r for r in cells["row"]]
+    return [source_.paper if row == "Ours" else row for row in cells["row"]]
 
 
 def _text(part: str, cell: Mapping[str, object], places: int) -> str:
@@ -462,7 +462,8 @@ def place(cells: pd.DataFrame) -> str:
     view, mode = cells["view"].iloc[0], cells["encoder_mode"].iloc[0]
     encoders = ", ".join(dict.fromkeys(cells["encoder"]))
     seeds = sorted({int(s) for text in cells["seeds"] for s in text.split()})
-    runs = f"seeds {', '.join(map(str, seeds))}" if seeds else "nothing run yet"
+    some = "seed" if len(seeds) == 1 else "seeds"
+    runs = f"{some} {', '.join(map(str, seeds))}" if seeds else "nothing run yet"
     return f"Ours: {VIEW_WORDS[view]}, text encoder {encoders} ({mode}), {runs}."
 
 
@@ -609,7 +610,7 @@ def counts_table(paper: str, view: str = "clip-context") -> Table:
         counted = [_joined(numbers.loc[s], ours.get(s)) for s in splits]
         for part in ("paper", "ours", "difference"):
             row = {s: c[part] for s, c in zip(splits, counted, strict=True)}
-            rows.append({"Data set": title, "": part, **row})
+            rows.append({"Data set": title, "Value": part, **row})
         for split, count in zip(splits, counted, strict=True):
             same = count["paper"] == count["ours"]
             tidy.append({"dataset": dataset, "split": split, **count, "same": same})
