@@ -34,12 +34,23 @@ else
         fail "no Python 3.11 or newer was found; install one, or give it: make PYTHON=..."
 fi
 
-mkdir -p build || fail "this folder cannot be written to; clone to one that can."
+mkdir -p build 2>/dev/null && true >"$log" 2>/dev/null ||
+    fail "the folder 'build' cannot be written: free some space, or clone to a folder of your own."
+
+# Says why an installation failed, as far as the log tells.
+explain() {
+    if grep -qi "no space left" "$log"; then
+        fail "the disk is full: free some space and call make again ($log has the details)."
+    elif grep -qE "ConnectionError|Connect(ion)?Timeout|ReadTimeout|ProxyError|SSLError|name resolution|Connection (refused|broken|reset)|Network is unreachable" "$log"; then
+        fail "the package index cannot be reached: check the network and call make again."
+    fi
+}
+
 if ls "$venv"/.installed-* >/dev/null 2>&1; then
     rm -f "$venv"/.installed-*
-else
-    "$PYTHON" -m venv --clear "$venv" >"$log" 2>&1 ||
-        fail "'$PYTHON -m venv' failed ($log has why; on Debian install python3-venv)."
+elif ! "$PYTHON" -m venv --clear "$venv" >>"$log" 2>&1; then
+    explain
+    fail "'$PYTHON -m venv' failed ($log has why; on Debian install python3-venv)."
 fi
 
 echo "Installing the packages of requirements.txt into $venv (once, a few minutes) ..."
@@ -47,15 +58,10 @@ pip() {
     "$venv/bin/python" -m pip install --quiet --no-input --disable-pip-version-check \
         "$@" >>"$log" 2>&1
 }
-: >"$log"
 if pip -r requirements.txt && pip --no-deps --editable .; then
-    : >"$stamp"
+    true >"$stamp" || fail "the disk is full: free some space and call make again."
     exit 0
 fi
-if grep -qi "no space left" "$log"; then
-    fail "the disk is full: free some space and call make again ($log has the details)."
-elif grep -qE "ConnectionError|Connect(ion)?Timeout|ReadTimeout|ProxyError|SSLError|name resolution|Connection (refused|broken|reset)" "$log"; then
-    fail "the package index cannot be reached: check the network and call make again."
-fi
+explain
 tail -n 20 "$log" >&2
 fail "pip could not install the packages (above, and in $log); mend that and call make again."
