@@ -51,6 +51,9 @@ class MISAHyper(Hyper):
     text_length: bool = False
 
 
+MOSI = {"lr": 5e-4}
+"""What differs on CMU-MOSI, and on the demo set: chosen on the validation split."""
+
 MOSEI = {
     "batch_size": 128,
     "drop": 0.5,

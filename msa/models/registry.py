@@ -157,7 +157,12 @@ MODELS = {
             misa.MISA,
             misa.MISAHyper,
             "Hazarika et al., ACM Multimedia 2020",
-            {"mosei": misa.MOSEI, "sims": misa.SIMS},
+            {
+                "demo": misa.MOSI,
+                "mosi": misa.MOSI,
+                "mosei": misa.MOSEI,
+                "sims": misa.SIMS,
+            },
         ),
         ModelEntry(
             "Self-MM",
