@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from msa.data.contract import MODALITIES
@@ -110,19 +111,8 @@ def result_of(found: Walk, part: Part) -> str:
 
 def draw(found: Walk) -> Picture:
     """Draw a model's architecture."""
-    content = boxes(found)
-    tops, depth = _tops(content)
-    by_name = {box.name: box for box in content}
     with house_style():
-        width = 3 * LANE
-        figure = plt.figure(figsize=(width, depth))
-        axis = figure.add_axes((0, 0, 1, 1))
-        axis.set(xlim=(0, width), ylim=(depth, 0))
-        axis.set_axis_off()
-        for box in content:
-            _draw_box(axis, box, tops[box.row])
-            for name in box.after:
-                _draw_arrow(axis, by_name[name], box, content, tops)
+        figure = figure_of(boxes(found))
         caption = (
             f"{found.name}. B clips, P real steps of a modality (all clips together), "
             "T padded steps; widths as on the demo set. Every shape is read off a "
@@ -133,6 +123,22 @@ def draw(found: Walk) -> Picture:
         )
         plt.close(figure)
         return picture
+
+
+def figure_of(content: list[Box]) -> Figure:
+    """Draw boxes and arrows; a box is a patch, and its lines are texts, in order."""
+    tops, depth = _tops(content)
+    by_name = {box.name: box for box in content}
+    width = 3 * LANE
+    figure = plt.figure(figsize=(width, depth))
+    axis = figure.add_axes((0, 0, 1, 1))
+    axis.set(xlim=(0, width), ylim=(depth, 0))
+    axis.set_axis_off()
+    for box in content:
+        _draw_box(axis, box, tops[box.row])
+        for name in box.after:
+            _draw_arrow(axis, by_name[name], box, content, tops)
+    return figure
 
 
 def alt_text(found: Walk) -> str:

@@ -136,9 +136,10 @@ def times_or_word(shapes: str, encoder_mode: str, dataset: str = DATASET) -> obj
 
 def speed_in_words() -> str:
     """Say in one sentence what the published times show."""
-    times = with_ratios(load_times())
+    times = load_times()
     if times.empty:
-        return "no times are published yet; the commands above measure them."
+        return "No times are published yet; the commands above measure them."
+    times = with_ratios(times)
     ratios = times.dropna(subset="faster_than_public")
     plain = times.dropna(subset="faster_than_plain")
     words = []

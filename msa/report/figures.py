@@ -48,6 +48,9 @@ TERM_NAMES = {
 }
 """Titles of loss terms whose own name says too little."""
 
+OWN_TERM_NAMES = {("MISA", "task"): "task: squared error"}
+"""Titles of terms that mean something else in one model, by model and term."""
+
 LABEL_STEP = 0.2
 """Width of a bar in histograms of labels: CH-SIMS labels are multiples of it."""
 
@@ -167,7 +170,8 @@ def convergence(curves: pd.DataFrame, runs: pd.DataFrame, name: str) -> Picture:
         for axis, (system, term) in zip(axes.flat, panels, strict=False):
             own = curves[_is(curves, system) & (curves["term"] == term)]
             if not own.empty:
-                _loss_panel(axis, own, f"{system_name(*system)}\n{_term_name(term)}")
+                title = f"{system_name(*system)}\n{_term_name(system[0], term)}"
+                _loss_panel(axis, own, title)
         for axis in axes.flat:
             axis.axison = axis.has_data()
         _legend_outside(figure, axes, short_label(runs))
@@ -237,8 +241,9 @@ def _loss_panel(axis: Axes, own: pd.DataFrame, title: str) -> None:
     axis.set_ylim(bottom=min(0.0, axis.get_ylim()[0]))
 
 
-def _term_name(term: str) -> str:
-    return TERM_NAMES.get(term, term.replace("_", ": ", 1))
+def _term_name(model: str, term: str) -> str:
+    name = TERM_NAMES.get(term, term.replace("_", ": ", 1))
+    return OWN_TERM_NAMES.get((model, term), name)
 
 
 def _legend_outside(figure: Figure, axes: np.ndarray, title: str) -> None:

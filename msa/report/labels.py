@@ -330,6 +330,24 @@ def against_reference(
     )
 
 
+def training_in_words(record: RunRecord) -> str:
+    """Say in words what was trained, for how long, and how large it is."""
+    config = record.config
+    name = system_name(config["model"], config["variant"])
+    if record.epochs:
+        done = (
+            f"trained for {record.epochs} epochs (at most {config['max_epochs']}) in "
+            f"{record.seconds['train']:.1f} s"
+        )
+    else:
+        done = "solved in closed form"
+    device = record.environment["device_name"]
+    return (
+        f"{name}, {record.parameters:,} parameters, was {done} on {device}. "
+        f"{describe(frames_of(record)[0])} Run `{record.run_id}`."
+    )
+
+
 def run_in_words(runs: pd.DataFrame) -> str:
     """Say in words what one run reached.
 

@@ -31,7 +31,7 @@ from msa.models.layers import Steps
 from msa.models.registry import model_entry
 from msa.report.anatomy import ANATOMIES, Anatomy, Part
 from msa.report.tables import Table
-from msa.train.batches import prepare, shapes_of
+from msa.train.batches import DeviceSplit, prepare, shapes_of
 from msa.train.config import RunConfig
 
 CLIPS = 13
@@ -99,8 +99,8 @@ class Walk:
 
 
 @functools.lru_cache(maxsize=1)
-def demo_batch() -> tuple[Batch, Shapes]:
-    """Return the first training clips of the demo set as a batch, and its shapes.
+def demo_clips() -> tuple[DeviceSplit, Shapes]:
+    """Return the first training clips of the demo set, and their shapes.
 
     Damaged at ``RATE``. Not standardised: only shapes are of interest here.
     """
@@ -115,7 +115,7 @@ def demo_batch() -> tuple[Batch, Shapes]:
     data = replace(data, splits=dict.fromkeys(SPLITS, replace(train, **few)))
     encoder = default_encoder(data.source.language)
     splits = prepare(data, encoder=encoder, encoder_mode="frozen", missing_rate=RATE)
-    return splits["train"].whole(), shapes_of(data, encoder)
+    return splits["train"], shapes_of(data, encoder)
 
 
 @functools.lru_cache
@@ -130,12 +130,13 @@ def walk(name: str, variant: str | None = None) -> Walk:
         Its default when left out.
     """
     torch.set_num_threads(1)  # a batch is small, and other work may share the cores
-    batch, shapes = demo_batch()
+    clips, shapes = demo_clips()
     entry = model_entry(name)
     hyper = entry.resolve("demo", variant or entry.default_variant)
     torch.manual_seed(SEED)
     model: Model = entry.build(shapes, hyper)
     anatomy = ANATOMIES[entry.name]
+    batch = clips.batch(torch.arange(len(clips)), model.trims_padding)
     model.begin_training(batch.labels)
     # Once before: what a model remembers of earlier batches is then there.
     model.objective(batch, 1)
