@@ -1,10 +1,11 @@
-"""The command ``python -m msa bench models``."""
+"""The commands ``python -m msa bench models`` and ``python -m msa bench runner``."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import math
+import os
 import sys
 from typing import Any
 
@@ -34,7 +35,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         What ``ArgumentParser.add_subparsers`` returned.
     """
     group = subparsers.add_parser(
-        "bench", help="measure the speed of the models", description=_DESCRIPTION
+        "bench",
+        help="measure the speed of the models and of the study runner",
+        description="Measure the speed of the models, or of the study runner.",
     )
     verbs = group.add_subparsers(title="commands", metavar="COMMAND", required=True)
     parser = verbs.add_parser(
@@ -87,7 +90,82 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     )
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
     parser.set_defaults(command=_models)
+    _add_runner(verbs)
     return parser
+
+
+_RUNNER_DESCRIPTION = """\
+Measure how many runs an hour a study does: the same small grid as single commands one
+after another, in one lasting process, and packed; then how the cost of training grows
+with samples, sequence length, batch and number of runs, with fitted exponents. Nothing
+else should run on the machine meanwhile."""
+
+_RUNNER_EXAMPLES = """\
+examples:
+  python -m msa bench runner --dataset mosi --runs 12 --max-epochs 3 --save
+  python -m msa bench runner --only pace --device cuda --jobs 8 --runs 48
+  python -m msa bench runner --only growth --models TFR-Net --json"""
+
+
+def _add_runner(verbs: Any) -> None:
+    parser = verbs.add_parser(
+        "runner",
+        help="measure the study runner, packed and one run after another",
+        description=_RUNNER_DESCRIPTION,
+        epilog=_RUNNER_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--only",
+        choices=("pace", "growth"),
+        help="runs per hour alone, or the growth of the cost alone (default: both)",
+    )
+    parser.add_argument(
+        "--dataset", choices=DATASETS, default="mosi", help="default: mosi"
+    )
+    parser.add_argument(
+        "--models",
+        nargs="+",
+        metavar="MODEL",
+        help="default: both papers' models and TFR-Net",
+    )
+    parser.add_argument(
+        "--runs",
+        type=_positive,
+        default=12,
+        metavar="N",
+        help="runs of the grid, the models in turn (default: 12)",
+    )
+    parser.add_argument(
+        "--max-epochs",
+        type=_positive,
+        default=3,
+        metavar="N",
+        help="epochs of each run (default: 3)",
+    )
+    parser.add_argument(
+        "--jobs",
+        type=_positive,
+        metavar="N",
+        help="runs at the same time when packed (default: one per core)",
+    )
+    parser.add_argument(
+        "--ways",
+        nargs="+",
+        choices=("single", "sequential", "packed"),
+        default=["single", "sequential", "packed"],
+        help="only these ways to do the grid",
+    )
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu"
+    )
+    parser.add_argument(
+        "--save",
+        action="store_true",
+        help="merge the rows into results/benchmarks/runner.csv and growth.csv",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    parser.set_defaults(command=_runner)
 
 
 def _positive(text: str) -> int:
@@ -115,6 +193,77 @@ def _models(options: argparse.Namespace) -> int:
     print(_told(with_ratios(pd.DataFrame(rows))))
     print(f"\npublic: {public_times()['label']}")
     return 0
+
+
+def _runner(options: argparse.Namespace) -> int:
+    import pandas as pd
+
+    from msa.bench import runner
+
+    models = [_model_name(name) for name in options.models or runner.MODELS]
+    pace = [] if options.only == "growth" else _measured_pace(options, models)
+    growth = [] if options.only == "pace" else _measured_growth(options, models)
+    fitted = runner.exponents(
+        pd.DataFrame(pace, columns=None if pace else ["way"]), pd.DataFrame(growth)
+    )
+    if options.json:
+        found = {"pace": pace, "growth": growth, "exponents": fitted.to_dict("records")}
+        print(json.dumps(found, indent=1, default=float))
+        return 0
+    if pace:
+        shown = ["way", "jobs", "runs", "seconds", "seconds_per_run", "runs_per_hour"]
+        shown += ["over_single", "over_sequential"]
+        table = runner.speedups(pd.DataFrame(pace))[shown]
+        print(table.to_string(index=False, float_format=_number, na_rep="–"))
+    if len(fitted):
+        print("\nSeconds grow as value ^ exponent:")
+        print(fitted.to_string(index=False, float_format=_number, na_rep="–"))
+    return 0
+
+
+def _model_name(name: str) -> str:
+    from msa.bench.timing import entry_of
+
+    return entry_of(name).name
+
+
+def _measured_pace(
+    options: argparse.Namespace, models: list[str]
+) -> list[dict[str, Any]]:
+    from msa.bench import runner
+
+    configs = runner.grid(options.dataset, models, options.runs, options.max_epochs)
+    jobs = options.jobs or os.cpu_count() or 1
+    runner.warm_up(configs, options.device)
+    rows = []
+    for pace in runner.paces(configs, jobs, options.device, options.ways):
+        row = runner.measure_pace(pace)
+        rows.append(row)
+        if options.save:
+            runner.save_pace([row])  # at once: a long measurement may be interrupted
+        _tell(options, f"{pace.way}, {len(pace.configs)} runs: {row['seconds']:.1f} s")
+    return rows
+
+
+def _measured_growth(
+    options: argparse.Namespace, models: list[str]
+) -> list[dict[str, Any]]:
+    from msa.bench import runner
+
+    rows = []
+    for model, axis, value in runner.growth_points(models):
+        row = runner.measure_growth(model, axis, value, options.device)
+        rows.append(row)
+        if options.save:
+            runner.save_growth([row])
+        told = f"{model}, {axis} {value}: {row['seconds']:.3g} s per epoch"
+        _tell(options, told)
+    return rows
+
+
+def _tell(options: argparse.Namespace, line: str) -> None:
+    if not options.json:
+        print(line, file=sys.stderr)
 
 
 def _jobs(options: argparse.Namespace) -> list[Any]:

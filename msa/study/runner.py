@@ -39,10 +39,11 @@ DONE, STORED, BUSY, FAILED = "done", "stored", "busy", "failed"
 Run = Callable[..., Any]
 """``run(config, device=...)`` returns what the store takes; importable by name."""
 
-# One thread per worker: the runs fill the cores, and sums keep one order.
-_ONE_THREAD = {
+ONE_THREAD = {
     name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 }
+"""Environment of a worker: the runs fill the cores, and sums keep one order."""
+
 # Seconds that a worker has to tidy up when it is told to end.
 _GRACE_S = 5.0
 PATIENCE_S = 60.0
@@ -397,7 +398,7 @@ class _Pool:
             args=(theirs, self.store.path, self.device, self.run),
             daemon=True,
         )
-        with _variables(_ONE_THREAD):
+        with _variables(ONE_THREAD):
             process.start()
         theirs.close()  # so that its death closes the pipe
         self.workers.append(_Worker(process, ours))
