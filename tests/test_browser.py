@@ -45,7 +45,13 @@ pytestmark = [
     pytest.mark.xdist_group("browser"),  # one server, one browser, one sample book
 ]
 
-SAMPLE = ("book/experiments/mosi-sweep", "book/audit/f1", "book/references")
+SAMPLE = (
+    "book/experiments/mosi-sweep",
+    "book/experiments/explore",
+    "book/audit/f1",
+    "book/references",
+)
+EXPLORE = "book/experiments/explore.html"
 SWEEP = "book/experiments/mosi-sweep.html"
 LIMIT_MB = 1.5
 PHONE = {"width": 390, "height": 844}
@@ -431,6 +437,60 @@ def test_a_table_can_be_cited(scores):
     entry = figure.locator(".msa-cite pre").inner_text()
     assert entry.startswith("@misc{msa-mosi-scores,")
     assert "[Re]" in entry
+
+
+# --- curves to choose from ------------------------------------------------------------
+
+
+@pytest.fixture
+def curves(tab, address):
+    """Return the figure whose data set and metric can be chosen."""
+    page = tab()
+    visit(page, address + EXPLORE)
+    return page.locator("figure.msa-explorer")
+
+
+def test_the_curves_show_the_stored_means(curves):
+    data = curves.locator("select").first
+    mosi = next(t for t in data.locator("option").all_inner_texts() if "MOSI," in t)
+    data.select_option(label=mosi)
+    curves.locator("input[type=range]").fill("0")
+    caption = curves.locator("table caption").inner_text()
+    assert caption == "MAE (label units) at missing rate 0.0, best first"
+    rows = curves.locator("table tbody tr").all_inner_texts()
+    shown = [row.split("\t")[:2] for row in rows]
+    stored = {
+        (row["model"], f"{float(row['mean']):.3f}")
+        for row in store("summary.csv")
+        if of_sweep(row) and row["metric"] == "MAE" and float(row["missing_rate"]) == 0
+    }
+    assert len(shown) > 1
+    assert {(system.strip(), mean.strip()) for system, mean in shown} <= stored
+    means = [float(mean) for _, mean in shown]
+    assert means == sorted(means)
+
+
+def test_the_pointer_chooses_the_rate_and_the_list_the_metric(curves):
+    chart = curves.locator("svg")
+    box = chart.bounding_box()
+    middle = box["y"] + box["height"] / 2
+    curves.page.mouse.move(box["x"] + box["width"] - 12, middle)
+    caption = curves.locator("table caption")
+    assert "at missing rate 1.0" in caption.inner_text()
+    lines = curves.locator("polyline").count()
+    curves.locator("select").nth(1).select_option(label="Acc-7 (%)")
+    assert caption.inner_text() == "Acc-7 (%) at missing rate 1.0, best first"
+    means = [float(m) for m in curves.locator("td:nth-child(2)").all_inner_texts()]
+    assert means == sorted(means, reverse=True)
+    assert curves.locator("polyline").count() == lines
+    assert "higher is better" in chart.get_attribute("aria-label")
+
+
+def test_print_shows_the_static_curves(curves):
+    assert not curves.locator("img").is_visible()
+    curves.page.emulate_media(media="print")
+    assert curves.locator("img").is_visible()
+    assert not curves.locator("svg").is_visible()
 
 
 # --- downloads ------------------------------------------------------------------------

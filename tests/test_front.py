@@ -32,7 +32,8 @@ def runs(*rows):
 
 def test_the_verdict_is_open_while_no_claim_has_its_runs(decided):
     decided(*[("MFMB-Net", "not enough runs yet")] * 2)
-    assert front.verdict_of_the_title() == "verdict open"
+    title = front.verdict_of_the_title()
+    assert title == "verdict open, 0 of 2 claims decided"
     assert front.verdict_in_words().startswith("verdict open: none of 2 claims")
 
 

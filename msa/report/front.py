@@ -40,9 +40,10 @@ def verdict_in_words(paper: str | None = None) -> str:
 def verdict_of_the_title() -> str:
     """Return the verdict in the few words that fit into the title of the book."""
     counts = _counts(None)
+    total = sum(counts.values())
     decided = counts[REPRODUCED] + counts[CONSISTENT] + counts[REFUTED]
-    if not decided:
-        return "verdict open"
+    if decided < total / 2:
+        return f"verdict open, {decided} of {total} claims decided"
     return f"{counts[REPRODUCED]} of {decided} decided claims reproduced"
 
 
