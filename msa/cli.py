@@ -737,6 +737,7 @@ def _failures(found: Study, store: RunStore) -> str:
 
 def _study_publish(options: argparse.Namespace) -> int:
     from msa.study.grids import study
+    from msa.study.pairs import publish_pairs
     from msa.study.publish import publish
     from msa.study.switches import publish_switches
     from msa.study.verdicts import publish_verdicts
@@ -746,7 +747,7 @@ def _study_publish(options: argparse.Namespace) -> int:
         run_ids = {config.run_id for config in study(options.name).configs}
     done = publish(_store(options), run_ids=run_ids)
     print(f"{done.runs} runs taken from the store, {done.total} published in all.")
-    computed = publish_verdicts() + publish_switches()
+    computed = publish_verdicts() + publish_pairs() + publish_switches()
     print("Changed: " + (", ".join(done.written + computed) or "nothing"))
     if done.unlabelled:
         print(

@@ -120,8 +120,13 @@ class Place:
     metric: str
     at: At
 
+    @property
+    def number(self) -> str:
+        """The rate as text, or the name of what is made of several."""
+        return f"{self.at:.1f}" if isinstance(self.at, float) else self.at
+
     def __str__(self) -> str:
-        rate = f"rate {self.at:.1f}" if isinstance(self.at, float) else self.at
+        rate = "rate " * isinstance(self.at, float) + self.number
         return ", ".join(part for part in (self.dataset, self.metric, rate) if part)
 
 

@@ -89,7 +89,7 @@ _FURTHER = {
 """Fields of a record that hold rows: their file, with the columns."""
 
 _TEXT = dict.fromkeys(
-    ("run_id", "setting", "environment", "hyper", "seeds", *BEYOND), str
+    ("run_id", "setting", "environment", "hyper", "seeds", "at", *BEYOND), str
 )
 # A column of whole values would be read as integers, an empty one as objects.
 _FLOAT = dict.fromkeys(("missing_rate", "mean", "sd", "lo", "hi", "value"), float)

@@ -356,7 +356,8 @@ def _cell_row(claim: Claim, view: str, cell: Cell) -> dict[str, object]:
     marks = {"won": cell.is_won, "sure": cell.is_sure, "lost": cell.is_lost}
     return {
         **{"id": claim.id, "view": view, "first": cell.first, "second": cell.second},
-        **vars(cell.place),
+        **{"dataset": cell.place.dataset, "metric": cell.place.metric},
+        "at": cell.place.number,
         **{name: getattr(cell, name) for name in ("n", "gain", "lo", "hi")},
         **{name: int(mark) for name, mark in marks.items()},
     }

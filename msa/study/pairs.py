@@ -1,0 +1,163 @@
+"""Two systems head to head: paired over seeds and clips, from stored predictions."""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from msa.data.load import MissingData
+from msa.data.registry import source
+from msa.study.claims import Place, rates_of, rules
+from msa.study.publish import load_runs, load_table, publish_table
+from msa.study.stats import (
+    Floats,
+    draw_counts,
+    interval,
+    mean_over_runs,
+    run_counts,
+    share_better,
+)
+from msa.study.verdicts import Evidence
+from msa.train.metrics import RATES, metric_keys
+
+PAIRS = (
+    ("MFMB-Net", "MIT-FRNet"),
+    ("MFMB-Net", "TFR-Net"),
+    ("MIT-FRNet", "TFR-Net"),
+    ("MFMB-Net", "text-linear"),
+    ("MIT-FRNet", "text-linear"),
+)
+"""Who meets whom: the papers, their common ancestor, and a linear reader of text."""
+
+NUMBERS = (*RATES, "AUILC", "drop 0.0 0.5")
+"""Missing rates, and what is made of several."""
+
+PAIR_COLUMNS = (
+    *("dataset", "view", "first", "second", "at", "metric", "n"),
+    *("gain", "lo", "hi", "p", "better", "better_lo", "better_hi"),
+)
+
+
+def publish_pairs(results: Path | None = None) -> tuple[str, ...]:
+    """Compare every pair wherever both were run, and store ``pairs.csv``.
+
+    Rows of data sets that are not on this machine stay as they are.
+
+    Returns
+    -------
+    tuple of str
+        Files that changed.
+    """
+    stored = load_pairs(results)
+    runs = load_runs(results=results)
+    rows: list[dict] = []
+    for dataset, view in sorted(set(zip(runs["dataset"], runs["view"], strict=True))):
+        try:
+            rows += compare_pairs(dataset, Evidence(view, results))
+        except MissingData:
+            kept = stored[(stored["dataset"] == dataset) & (stored["view"] == view)]
+            rows += kept.to_dict("records")
+    frame = pd.DataFrame(rows, columns=PAIR_COLUMNS)
+    return publish_table("pairs", frame, results)
+
+
+def load_pairs(results: Path | None = None) -> pd.DataFrame:
+    """Load the stored comparisons.
+
+    Returns
+    -------
+    DataFrame
+        ``dataset, view, first, second, at, metric, n, gain, lo, hi, p, better,
+        better_lo, better_hi``. ``gain`` is the first system's mean advantage, positive
+        if it is better (for MAE too), with its 95 % interval; ``p`` the two-sided
+        bootstrap p-value; ``better`` the probability that a run of the first beats a
+        run of the second on a fresh draw of clips.
+    """
+    table = load_table("pairs", results).reindex(columns=list(PAIR_COLUMNS))
+    return table
+
+
+def compare_pairs(dataset: str, evidence: Evidence) -> list[dict]:
+    """Compare every pair on a data set at every number that both have.
+
+    Parameters
+    ----------
+    dataset : str
+    evidence : Evidence
+        Published runs of one feature view.
+
+    Returns
+    -------
+    list of dict
+        Rows of ``pairs.csv``; none where two systems share no seed.
+
+    Raises
+    ------
+    MissingData
+        If the labels are not on this machine.
+    """
+    metrics = metric_keys(source(dataset, evidence.view).scale)
+    rows = []
+    for (first, second), at in product(PAIRS, NUMBERS):
+        seeds = evidence.seeds(dataset, (first, second), rates_of(at))
+        for metric in metrics if seeds else ():
+            place = Place(dataset, metric, at)
+            ours, theirs = (
+                evidence.number(place, system, seeds) for system in (first, second)
+            )
+            names = {"dataset": dataset, "view": evidence.view, "metric": metric}
+            names |= {
+                "first": first,
+                "second": second,
+                "at": place.number,
+                "n": len(seeds),
+            }
+            rows.append(names | _gain(ours, theirs) | _better(ours, theirs))
+    return rows
+
+
+def _gain(
+    ours: tuple[Floats, Floats], theirs: tuple[Floats, Floats]
+) -> dict[str, float]:
+    """Mean paired gain with interval and p-value; nan where one is not defined."""
+    gain = float((ours[0] - theirs[0]).mean())
+    if np.isnan(gain):
+        return dict.fromkeys(("gain", "lo", "hi", "p"), np.nan)
+    gains = ours[1] - theirs[1]  # (B, R)
+    counts = run_counts(gains.shape[1], rules().resamples)
+    draws = mean_over_runs(gains, counts)
+    lo, hi = interval(draws, rules().level)
+    return {"gain": gain, "lo": lo, "hi": hi, "p": p_value(draws)}
+
+
+def p_value(draws: Floats) -> float:
+    """Two-sided bootstrap p-value of a difference, from its resamples of shape (B,).
+
+    Twice the smaller tail beyond 0, where a resample of exactly 0 is in both; the real
+    sample counts as one more, so that no p-value is 0.
+    """
+    defined = draws[~np.isnan(draws)]
+    tail = min((defined <= 0).sum(), (defined >= 0).sum())
+    return float(min(1.0, 2 * (tail + 1) / (len(defined) + 1)))
+
+
+def _better(
+    ours: tuple[Floats, Floats], theirs: tuple[Floats, Floats]
+) -> dict[str, float]:
+    """Probability that a run of the first is better; runs are drawn for each alone."""
+    names = ("better", "better_lo", "better_hi")
+    share = float(share_better(ours[0], theirs[0], higher_is_better=True))
+    if np.isnan(share):
+        return dict.fromkeys(names, np.nan)
+    drawn = []
+    for number, (_, scores) in enumerate((ours, theirs)):
+        rng = np.random.default_rng([0, 1 + number])
+        counts = draw_counts(rng, scores.shape[1], len(scores)).astype(int)
+        units = np.arange(scores.shape[1])
+        chosen = np.stack([np.repeat(units, row) for row in counts])
+        drawn.append(np.take_along_axis(scores, chosen, 1))
+    bounds = interval(share_better(*drawn, higher_is_better=True), rules().level)
+    return dict(zip(names, (share, *bounds), strict=True))

@@ -1,0 +1,43 @@
+"""Head to head: paired gains, their p-values and who is better how often."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from msa.study.pairs import compare_pairs, load_pairs, p_value, publish_pairs
+from tests.test_verdicts import evidence, off_by  # noqa: F401 (a fixture)
+
+
+def test_p_values_by_hand():
+    assert p_value(np.arange(1.0, 100.0)) == pytest.approx(
+        2 / 100
+    )  # none at or below 0
+    assert p_value(np.array([-1.0, 1.0, 2.0])) == pytest.approx(2 * 2 / 4)
+    assert p_value(np.zeros(9)) == 1.0
+
+
+def test_a_pair_is_compared_on_shared_seeds_and_clips(evidence):  # noqa: F811
+    errors = [(0.1, 0.2, 0.3), (0.4, 0.4, 0.2)]  # gains of 0.3, 0.2 and -0.1
+    there = evidence(off_by(errors, systems=("MFMB-Net", "MIT-FRNet")))
+    rows = compare_pairs("mosi", there)
+    assert {(r["first"], r["second"], r["at"]) for r in rows} == {
+        ("MFMB-Net", "MIT-FRNet", "0.0")
+    }
+    (mae,) = [row for row in rows if row["metric"] == "MAE"]
+    assert (mae["n"], mae["gain"]) == (3, pytest.approx(0.4 / 3))
+    assert mae["lo"] < 0 < mae["hi"]
+    # Of nine pairs of runs 0.1, 0.2, 0.3 beat 0.4, 0.4, 0.2 in 3 + 2 + 2, and tie once.
+    assert mae["better"] == pytest.approx((3 + 2.5 + 2) / 9)
+
+
+def test_pairs_are_stored_and_come_back(evidence):  # noqa: F811
+    both = ("MFMB-Net", "MIT-FRNet")
+    there = evidence(off_by([(0.1,) * 3, (0.3,) * 3], systems=both))
+    assert publish_pairs(there.results) == ("pairs.csv",)
+    assert publish_pairs(there.results) == ()
+    stored = load_pairs(there.results).set_index("metric")
+    assert stored.at["MAE", "gain"] == pytest.approx(0.2)
+    assert stored.at["MAE", "p"] == pytest.approx(2 / 1001, rel=1e-3)
+    assert stored.at["MAE", "at"] == "0.0"
+    assert stored.at["MAE", "better"] == 1
