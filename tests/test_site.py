@@ -2,6 +2,10 @@
 
 import hashlib
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -116,3 +120,20 @@ def test_the_extension_is_part_of_the_configuration():
     assert "extra_extensions: [msa.report.site]" in (
         repo_root() / "_config.yml"
     ).read_text(encoding="utf-8")
+
+
+def test_the_papermill_command_of_a_page_works(tmp_path):
+    page = "book/data.md"
+    command = site.papermill_command(page, read_page(page))
+    command = command.replace("build/", f"{tmp_path}/")
+    tools = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command],
+        cwd=repo_root(),
+        env={**os.environ, "PATH": tools},
+        check=True,
+        capture_output=True,
+    )
+    done = nbformat.read(tmp_path / "data.ipynb", as_version=4)
+    assert done.metadata.papermill.exception is None
+    assert any("injected-parameters" in c.metadata.get("tags", []) for c in done.cells)
