@@ -11,6 +11,7 @@ from msa.study.grids import (
     CANDIDATES,
     POOLED,
     SYSTEMS,
+    WHAT_IS_MISSING,
     UnknownStudy,
     study,
     study_names,
@@ -131,6 +132,33 @@ def test_ablations_stand_beside_the_full_model_of_the_matrix():
     full = {c.run_id for c in configs if c.variant == "paper"}
     assert full <= {c.run_id for c in study("matrix-mosi").configs}
     assert len({(c.missing_rate, c.seed) for c in configs[:7]}) == 1
+
+
+def test_beyond_the_papers_every_run_asks_for_what_its_page_shows():
+    rates = study("rates").configs
+    assert {c.evaluate_rates for c in rates} == {tuple(i / 10 for i in range(11))}
+    assert {(c.missing_rate, c.train_rates) for c in rates} == {
+        *((r, None) for r in (0.0, 0.3, 0.5, 0.7)),
+        (0.0, "mixed"),
+    }
+    assert {c.evaluate_patterns for c in study("patterns").configs} == {
+        tuple(sorted(WHAT_IS_MISSING))
+    }
+    assert all(c.selection == "all" for c in study("selection").configs)
+    assert all(c.reconstruction_error for c in study("reconstruction").configs)
+
+
+def test_noise_moves_one_seed_at_a_time():
+    configs = study("noise").configs
+    assert len(configs) == 3 * 3 * 10
+    for config in configs:
+        moved = {
+            "seed": config.seed != 1111,
+            "masks": config.mask_seed is not None,
+            "order": config.data_order_seed != 1111,
+        }
+        assert sum(moved.values()) == 1
+    assert len({(c.seed, c.mask_seed, c.data_order_seed) for c in configs}) == 30
 
 
 def test_an_unknown_study_is_refused_with_the_known_ones():

@@ -54,19 +54,31 @@ def content() -> dict:
 def evidence(tmp_path, tiny_file, monkeypatch):
     """Publish runs with the given predictions and return what verdicts read."""
 
-    def make(predictions, view="clip-context", **more):
+    def make(predictions, view="clip-context", rebuilt=(), **more):
         data = tiny_file(content=content(), view=view)
         monkeypatch.setenv("MSA_DATA", str(data))
         store = RunStore(tmp_path / "runs")
         for (system, rate, seed), values in predictions.items():
             store.write(record(system, rate, seed, values, view, **more))
+        for system, rate, seed in rebuilt:
+            own = {"reconstruction_error": True, **more}
+            store.write(record(system, rate, seed, labels(), view, **own))
         publish(store, tmp_path / "results")
         return Evidence(view, tmp_path / "results")
 
     return make
 
 
-def record(system, rate, seed, prediction, view="clip-context", loss=(), seconds=1.0):
+def record(
+    system,
+    rate,
+    seed,
+    prediction,
+    view="clip-context",
+    loss=(),
+    seconds=1.0,
+    **fields,
+):
     model, variant = parse_system(system)
     config = RunConfig.resolve(
         dataset="mosi",
@@ -75,6 +87,7 @@ def record(system, rate, seed, prediction, view="clip-context", loss=(), seconds
         variant=variant,
         missing_rate=rate,
         seed=seed,
+        **fields,
     )
     return {
         "run_id": config.run_id,
@@ -338,6 +351,32 @@ def test_counts_come_from_the_passport(evidence, tmp_path):
         assert decide(counted, there)[0].verdict == verdict
 
 
+@pytest.mark.parametrize(
+    ("model", "verdict"), [(0.5, "reproduced"), (1.1, "not reproduced")]
+)
+def test_a_reconstruction_has_to_beat_the_best_imputation(
+    evidence, monkeypatch, model, verdict
+):
+    there = evidence({}, rebuilt=[("MFMB-Net", 0.5, seed) for seed in RUN_SEEDS])
+    methods = {"model": model, "zero": 1.0, "mean": 0.9, "last": 1.2, "input": 0.1}
+    rows = [
+        {"run_id": run_id, "missing_rate": 0.5, "modality": modality, "method": method}
+        | {"metric": "rmse", "value": value}
+        for run_id in there.runs.index
+        for modality in ("text", "audio", "vision")
+        for method, value in methods.items()
+    ]
+    frame = pd.DataFrame(rows)
+    monkeypatch.setattr(verdicts, "load_reconstructions", lambda results: frame)
+    claimed = better(kind="restores", metrics=[], at=[0.5], **ALONE)
+    found, cells = decide(claimed, there)
+    assert (found.verdict, found.cells) == (verdict, 3)
+    assert cells[0].second == "mean"
+    assert cells[0].gain == pytest.approx(0.9 - model)
+    # Runs without the measurement do not count.
+    assert decide(better(at=[0.5], **{"rivals": ["TFN"]}), there)[0].published == 0
+
+
 def test_an_explanation_is_never_decided():
     found, _ = decide(claim("mit-heterogeneity"), Evidence("clip-context"))
     assert (found.verdict, found.effect) == (
@@ -355,8 +394,6 @@ def test_the_papers_claims_can_all_be_decided():
     assert len(listed) >= 20
     assert {c.paper for c in listed} == {"MFMB-Net", "MIT-FRNet"}
     for entry in listed:
-        if entry.kind == "restores":
-            continue
         assert entry.study in (*study_names(), None), entry.id
         assert (entry.study is None) == (entry.kind in ("explanation", "counts"))
         assert places(entry) or entry.study is None

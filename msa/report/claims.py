@@ -11,6 +11,7 @@ import pandas as pd
 from msa.report.labels import MISSING, axis_label, printed
 from msa.report.tables import Table
 from msa.study.claims import FRAME_LEVEL, Claim, in_words, read_claims
+from msa.study.grids import study_names
 from msa.study.verdicts import UNFINISHED, VERDICTS, load_claim_cells, load_verdicts
 from msa.train.metrics import METRICS
 
@@ -173,8 +174,9 @@ def effect(row: dict[str, object]) -> str:
 
 def command(claim: Claim, view: str = "clip-context") -> str:
     """Return the shell command that runs what a claim needs."""
-    suffix = f"-{view}" if view in FRAME_LEVEL else ""
-    return f"python -m msa study run {claim.study}{suffix}\npython -m msa study publish"
+    names = {f"{claim.study}-{view}", claim.study} & set(study_names())
+    name = max(names, key=len)  # the frame-level twin of a study where there is one
+    return f"python -m msa study run {name}\npython -m msa study publish"
 
 
 def _why(row: dict[str, object]) -> str:

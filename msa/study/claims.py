@@ -7,7 +7,6 @@ runs; its head explains every term. :mod:`msa.study.verdicts` decides.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -17,9 +16,9 @@ from typing import Literal
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from msa.data.contract import MODALITIES
 from msa.data.registry import source
 from msa.models.registry import MODELS, UnknownModel
-from msa.study.grids import FIVE_SEEDS
 from msa.train.config import RunConfig
 from msa.train.metrics import RATES, auilc, metric_keys, mwa
 
@@ -254,7 +253,7 @@ def along(at: At, values: NDArray) -> NDArray:
 
 @cache
 def config_of(
-    dataset: str, view: str, system: str, rate: float, seed: int
+    dataset: str, view: str, system: str, rate: float, seed: int, **fields: bool
 ) -> RunConfig:
     """Return the run of a system with its defaults and the data set's own encoder."""
     model, variant = parse_system(system)
@@ -265,22 +264,8 @@ def config_of(
         variant=variant,
         missing_rate=rate,
         seed=seed,
+        **fields,
     )
-
-
-def runs_of(
-    claim: Claim, view: str, seeds: tuple[int, ...] = FIVE_SEEDS
-) -> Iterator[RunConfig]:
-    """Yield every run that can count for a claim on a feature view, each once."""
-    wanted = dict.fromkeys(
-        (place.dataset, system, rate)
-        for place in places(claim)
-        for rate in rates_of(place.at)
-        for system in claim.systems
-    )
-    for seed in seeds:
-        for dataset, system, rate in wanted:
-            yield config_of(dataset, view, system, rate, seed)
 
 
 # --- in words -------------------------------------------------------------------------
@@ -296,7 +281,8 @@ def in_words(claim: Claim) -> str:
 def count_cells(claim: Claim) -> int:
     """Return how many cells a claim has, those without a printed value included."""
     rivals = len(claim.rivals) if claim.against == "each" else 1
-    return len(places(claim)) * (len(claim.pairs) or rivals)
+    each = len(MODALITIES) if claim.kind == "restores" else len(claim.pairs) or rivals
+    return len(places(claim)) * each
 
 
 def _compared(claim: Claim) -> str:

@@ -10,8 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from msa.data.missing import PATTERNS, PROTOCOL_PATTERN
 from msa.models.differences import ALL, RELEASED_MODELS, changes
 from msa.train.config import RunConfig
+from msa.train.metrics import RATES
 
 SEEDS = (1111, 111, 11111)
 """Run seeds of the protocol, the first one first everywhere."""
@@ -341,6 +343,120 @@ def _finetuned() -> Study:
     )
 
 
+REBUILDERS = ("MFMB-Net", "MIT-FRNet", "TFR-Net")
+"""Systems that reconstruct what is missing."""
+
+NOISE_DRAWS = tuple(range(1, 11))
+"""Seeds of each kind that ``noise`` draws."""
+
+WHAT_IS_MISSING = tuple(name for name in PATTERNS if name != PROTOCOL_PATTERN)
+"""Patterns of missing steps other than the papers' own."""
+
+
+def _rates() -> Study:
+    models = (*REBUILDERS, "text-linear")
+    trained = [{"missing_rate": rate} for rate in (0.0, 0.5, 0.3, 0.7)]
+    trained.insert(1, {"train_rates": "mixed"})
+    return Study(
+        name="rates",
+        title="CMU-MOSI: models of one missing rate, or of all, tested at every rate",
+        description=(
+            "Models trained on complete data, at one missing rate, or on mixed rates, "
+            "each tested at all eleven: three seeds, one complete before the next."
+        ),
+        configs=tuple(
+            RunConfig.resolve(
+                model=model, seed=seed, evaluate_rates=RATES, **how, **_MOSI
+            )
+            for seed in SEEDS
+            for how in trained
+            for model in models
+        ),
+    )
+
+
+def _patterns() -> Study:
+    models = (*REBUILDERS, "text-linear")
+    asked = {"evaluate_rates": (0.5,), "evaluate_patterns": WHAT_IS_MISSING}
+    return Study(
+        name="patterns",
+        title="CMU-MOSI: which modality is missing, and in what pattern",
+        description=(
+            "Models trained at missing rate 0.5 or on mixed rates, tested with half of "
+            "one modality missing, with the whole of it missing, and with bursts of "
+            "neighbouring steps missing: three seeds."
+        ),
+        configs=tuple(
+            RunConfig.resolve(model=model, seed=seed, **asked, **how, **_MOSI)
+            for seed in SEEDS
+            for how in ({"missing_rate": 0.5}, {"train_rates": "mixed"})
+            for model in models
+        ),
+    )
+
+
+def _selection() -> Study:
+    return Study(
+        name="selection",
+        title="CMU-MOSI: what the rule to choose a checkpoint is worth",
+        description=(
+            "Every published system with its scores after every epoch, at missing "
+            "rates 0.0 and 0.5, three seeds: the same runs are then scored with the "
+            "validation-best, the best-per-metric and the test-best checkpoint."
+        ),
+        configs=tuple(
+            cells(
+                (*REBUILDERS, *BASELINES), (0.0, 0.5), SEEDS, selection="all", **_MOSI
+            )
+        ),
+    )
+
+
+def _noise() -> Study:
+    kinds = ("seed", "mask_seed", "data_order_seed")
+    return Study(
+        name="noise",
+        title="CMU-MOSI: seeds of the run, of the masks and of the data order",
+        description=(
+            "Ten draws each of the run's seed, the mask seed and the order of the "
+            "data, the other two held fixed, for the systems that reconstruct, at "
+            "missing rate 0.5."
+        ),
+        configs=tuple(
+            RunConfig.resolve(
+                model=model,
+                missing_rate=0.5,
+                **{"data_order_seed": SEEDS[0], "seed": SEEDS[0], kind: draw},
+                **_MOSI,
+            )
+            for draw in NOISE_DRAWS
+            for kind in kinds
+            for model in REBUILDERS
+        ),
+    )
+
+
+def _reconstruction() -> Study:
+    return Study(
+        name="reconstruction",
+        title="CMU-MOSI: does reconstruction reconstruct?",
+        description=(
+            "How well the systems that reconstruct rebuild the missing steps of the "
+            "test split, against zeros, the training mean and the last value: trained "
+            "and tested at five missing rates, three seeds."
+        ),
+        configs=tuple(
+            cells(
+                REBUILDERS,
+                (0.5, 0.1, 0.9, 0.3, 0.7),
+                SEEDS,
+                reconstruction_error=True,
+                **_MOSI,
+            )
+        ),
+    )
+
+
 DEMO_EPOCHS = 5
 """Epochs of the demo study: enough to see the loss fall."""
 
@@ -356,6 +472,11 @@ _STUDIES: dict[str, Callable[[], Study]] = {
     "matrix-mosei": lambda: _matrix_of("CMU-MOSEI", _MOSEI, "clip-context"),
     "ablations": lambda: _ablations("clip-context"),
     "finetuned": _finetuned,
+    "rates": _rates,
+    "patterns": _patterns,
+    "selection": _selection,
+    "noise": _noise,
+    "reconstruction": _reconstruction,
     "matrix-mosi-unaligned": lambda: _matrix_of("CMU-MOSI", _MOSI, "unaligned"),
     "matrix-sims-unaligned": lambda: _matrix_of("CH-SIMS", _SIMS, "unaligned"),
     "matrix-mosei-unaligned": lambda: _matrix_of("CMU-MOSEI", _MOSEI, "unaligned"),

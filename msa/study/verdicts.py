@@ -35,6 +35,7 @@ from msa.study.publish import (
     load_curves,
     load_passport,
     load_predictions,
+    load_reconstructions,
     load_runs,
     load_table,
     publish_table,
@@ -50,6 +51,9 @@ VERDICTS = (
     "not enough runs yet",
 )
 REPRODUCED, CONSISTENT, REFUTED, UNTESTABLE, UNFINISHED = VERDICTS
+
+IMPUTATIONS = ("zero", "mean", "last")
+"""What a reconstruction has to beat."""
 
 PRINTED_NAMES = {"mosi": "MOSI", "mosei": "MOSEI", "sims": "SIMS"}
 """Data sets as the papers' tables name them."""
@@ -174,12 +178,18 @@ class Evidence:
         self._predictions: dict[tuple[str, str], Mapping[str, np.ndarray]] = {}
         self._truth: dict[str, np.ndarray] = {}
 
-    def run_id(self, dataset: str, system: str, rate: float, seed: int) -> str:
+    def run_id(
+        self, dataset: str, system: str, rate: float, seed: int, **fields: bool
+    ) -> str:
         """Return the id that this run has, published or not."""
-        return config_of(dataset, self.view, system, rate, seed).run_id
+        return config_of(dataset, self.view, system, rate, seed, **fields).run_id
 
     def seeds(
-        self, dataset: str, systems: Iterable[str], rates: Sequence[float]
+        self,
+        dataset: str,
+        systems: Iterable[str],
+        rates: Sequence[float],
+        **fields: bool,
     ) -> tuple[int, ...]:
         """Return the seeds that were run with all systems at all rates."""
         names = list(systems)
@@ -187,15 +197,19 @@ class Evidence:
             seed
             for seed in FIVE_SEEDS
             if all(
-                self._has(dataset, name, rate, seed) for name in names for rate in rates
+                self._has(dataset, name, rate, seed, **fields)
+                for name in names
+                for rate in rates
             )
         )
 
-    def _has(self, dataset: str, system: str, rate: float, seed: int) -> bool:
+    def _has(
+        self, dataset: str, system: str, rate: float, seed: int, **fields: bool
+    ) -> bool:
         # Most runs that are not there have not even a namesake, which costs no hash.
         if (dataset, *parse_system(system), rate, seed) not in self._named:
             return False
-        return self.run_id(dataset, system, rate, seed) in self.runs.index
+        return self.run_id(dataset, system, rate, seed, **fields) in self.runs.index
 
     def column(
         self, name: str, dataset: str, system: str, rate: float, seeds: Sequence[int]
@@ -392,7 +406,7 @@ def decide(claim: Claim, evidence: Evidence) -> tuple[Verdict, list[Cell]]:
         return Verdict(**name, verdict=UNTESTABLE, reason=reason), []
     there, needed = _progress(claim, evidence)
     name |= {"published": there, "needed": needed}
-    if claim.kind == "restores" or _is_unfinished(claim, evidence):
+    if _is_unfinished(claim, evidence):
         reason = f"{there} of {needed} needed runs are published"
         return Verdict(**name, verdict=UNFINISHED, reason=reason), []
     evidence.used = set()
@@ -406,7 +420,7 @@ def _progress(claim: Claim, evidence: Evidence) -> tuple[int, int]:
     """Count the runs that a claim needs at least, and those that are there."""
     there = needed = 0
     for dataset, system, rate in _needs(claim):
-        found = len(evidence.seeds(dataset, [system], [rate]))
+        found = len(evidence.seeds(dataset, [system], [rate], **_fields(claim)))
         there += min(found, rules().seeds)
         needed += rules().seeds
     return there, needed
@@ -423,9 +437,15 @@ def _needs(claim: Claim) -> list[tuple[str, str, float]]:
     )
 
 
+def _fields(claim: Claim) -> dict[str, bool]:
+    """Return what the runs of a claim have besides the defaults."""
+    return {"reconstruction_error": True} if claim.kind == "restores" else {}
+
+
 def _is_unfinished(claim: Claim, evidence: Evidence) -> bool:
+    fields = _fields(claim)
     fewest = min(
-        len(evidence.seeds(place.dataset, claim.systems, rates_of(place.at)))
+        len(evidence.seeds(place.dataset, claim.systems, rates_of(place.at), **fields))
         for place in places(claim)
     )
     return fewest < rules().seeds
@@ -648,6 +668,28 @@ def _training(claim: Claim, evidence: Evidence) -> list[Cell]:
     ]
 
 
+def _restores(claim: Claim, evidence: Evidence) -> list[Cell]:
+    """Return one cell per rate and modality: the best imputation minus the model."""
+    errors = load_reconstructions(results=evidence.results)
+    errors = errors[errors["metric"] == "rmse"]
+    found = []
+    for place in places(claim):
+        where = (place.dataset, claim.system, place.at)
+        seeds = evidence.seeds(where[0], [where[1]], [where[2]], **_fields(claim))
+        ids = [evidence.run_id(*where, seed, **_fields(claim)) for seed in seeds]
+        evidence.used.update(ids)
+        own = errors[errors["run_id"].isin(ids)]
+        own = own[np.isclose(own["missing_rate"], place.at)]
+        for modality, rows in own.groupby("modality", sort=False):
+            table = rows.pivot(index="run_id", columns="method", values="value")
+            best = table[list(IMPUTATIONS)].mean().idxmin()
+            gains = (table[best] - table["model"]).loc[ids].to_numpy()
+            draws = _drawn_mean(np.tile(gains, (rules().resamples, 1)))
+            there = Place(place.dataset, f"RMSE of {modality}", place.at)
+            found.append(_cell(there, claim.system, best, gains, draws))
+    return found
+
+
 def has_converged(loss: Floats) -> bool:
     """Whether a training loss has come down and then hardly moves.
 
@@ -711,6 +753,7 @@ _CELLS: dict[str, Callable[[Claim, Evidence], list[Cell]]] = {
     "converges": _training,
     "flat": _training,
     "faster": _faster,
+    "restores": _restores,
 }
 
 
