@@ -84,6 +84,16 @@
     update();
   }
 
+  /* Tell where a table goes on to the right of what is seen. */
+  function markWidth(box) {
+    const mark = () => {
+      const rest = box.scrollWidth - box.clientWidth - box.scrollLeft;
+      box.classList.toggle("msa-wide", rest > 2);
+    };
+    new ResizeObserver(mark).observe(box);
+    box.addEventListener("scroll", mark);
+  }
+
   document.addEventListener("DOMContentLoaded", () => {
     document.querySelectorAll("table.msa-table").forEach((table) => {
       const rows = table.tBodies[0] ? table.tBodies[0].rows.length : 0;
@@ -91,5 +101,6 @@
       makeSortable(table);
       if (rows >= LONG) makeFilterable(table);
     });
+    document.querySelectorAll(".msa-scroll").forEach(markWidth);
   });
 })();

@@ -311,7 +311,7 @@ def _complete_page(
         return
     path = Path(app.env.doc2path(name))
     notebook = _notebook(path)
-    if notebook is not None and parameters_of(notebook):
+    if notebook is not None and name != app.config.root_doc:
         page = path.relative_to(app.srcdir).as_posix()
         context["body"] = body + rerun_box(page, notebook, "../" * name.count("/"))
 
