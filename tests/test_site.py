@@ -137,3 +137,9 @@ def test_the_papermill_command_of_a_page_works(tmp_path):
     done = nbformat.read(tmp_path / "data.ipynb", as_version=4)
     assert done.metadata.papermill.exception is None
     assert any("injected-parameters" in c.metadata.get("tags", []) for c in done.cells)
+
+
+def test_kernels_that_start_together_share_no_socket():
+    first, second = site.SocketKernelManager(), site.SocketKernelManager()
+    assert (first.transport, second.transport) == ("ipc", "ipc")
+    assert first.ip != second.ip

@@ -14,7 +14,7 @@
   }
 
   const textOf = (row, column) => row.cells[column].textContent.trim();
-  const isEmpty = (text) => text === "" || text === "–" || text === "nan";
+  const isEmpty = (text) => ["", "–", "nan", "not run yet"].includes(text);
 
   /* Numbers by size if every entry of the column begins with one, else by the alphabet;
      what is not defined stays at the end. */
