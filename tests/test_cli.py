@@ -108,6 +108,25 @@ def test_train_prints_a_table_and_does_nothing_the_second_time(store, capsys):
     assert file.stat().st_mtime_ns != before
 
 
+def test_train_shows_what_is_asked_beyond_the_protocol(store, capsys):
+    more = ["--evaluate-rates", "1", "--evaluate-patterns", "no-audio"]
+    assert main([*TRAIN, *more, "--selection", "all"]) == 0
+    text = capsys.readouterr().out
+    assert ", evaluate rates 1, evaluate patterns no-audio, selection all\n" in text
+    rows = text.split("Tested elsewhere\n")[1].splitlines()
+    assert [row.split()[:2] for row in rows[1:3]] == [
+        ["1", "protocol"],
+        ["1", "no-audio"],
+    ]
+    # A constant does not care what is missing.
+    (run_id,) = store.ids()
+    mae = store.read(run_id)["metrics"]["test"]["MAE"]
+    column = rows[0].split().index("MAE")
+    assert {row.split()[column] for row in rows[1:3]} == {f"{mae:.4f}"}
+    assert main([*TRAIN, "--missing-pattern", "audio"]) == 2
+    assert "the complete data" in capsys.readouterr().err
+
+
 def test_train_json_is_strict_and_complete(store, capsys):
     assert main([*TRAIN, "--json"]) == 0
     found = strict_json(capsys.readouterr().out)
@@ -143,7 +162,7 @@ def test_the_printed_command_makes_the_same_run(store, capsys):
         ([*TRAIN, "--set", "lr=fast"], "'lr'"),
         ([*TRAIN, "--encoder", "nowhere"], "'nowhere' not found"),
         (["study", "run", "nope"], "no study 'nope'; known: demo"),
-        (["study", "run", "mosi-sweep"], "clip_context.pkl"),
+        (["study", "run", "mosi-sweep", "--again"], "clip_context.pkl"),
         (["study", "status", "nope"], "no study 'nope'"),
         (["data", "check", "mosi"], "clip_context.pkl"),
         (["notebook", "run", "nope.md"], "there is no page 'nope.md'"),

@@ -40,6 +40,9 @@ class ClusterError(RuntimeError):
     """A cluster that cannot be used; the message says what to do."""
 
 
+# A scheduler that is there answers at once.
+_CONNECT_S = 15.0
+
 # PyTorch has one random number generator per process: runs that share a process would
 # take numbers from each other.
 _ONE_AT_A_TIME = threading.Lock()
@@ -234,7 +237,8 @@ def _connect(address: str, patience_s: float) -> Client:
             "--scheduler needs Dask: pip install '.[dask]', here and on the workers"
         ) from error
     try:
-        client = Client(address, timeout=f"{patience_s}s", set_as_default=False)
+        timeout = f"{min(patience_s, _CONNECT_S)}s"
+        client = Client(address, timeout=timeout, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:
         raise ClusterError(
             f"no Dask scheduler answers at {address} ({error}); start one with "

@@ -283,11 +283,14 @@ def prepare_mixed(
     for place, rate in enumerate(rates):
         own = (drawn == place).nonzero()[:, 0]
         # Damaged whole: text features are cached by whole split.
-        whole = damaged_split(train, missing_rate=rate, **damage)
+        whole = damaged_split(train, missing_rate=rate, device=device, **damage)
         parts.append(_rows_of(whole, own))
         rows.append(own)
     back = torch.cat(rows).argsort()
-    copies = [damaged_split(valid, missing_rate=rate, **damage) for rate in valid_rates]
+    copies = [
+        damaged_split(valid, missing_rate=rate, device=device, **damage)
+        for rate in valid_rates
+    ]
     every = torch.arange(len(valid))
     return {
         "train": _joined("train", parts, back, device),
@@ -307,12 +310,16 @@ _FIELDS = ("inputs", "targets", "mask", "missing", "modality_labels", "token_ids
 
 
 def _rows_of(split: DeviceSplit, rows: Tensor) -> dict[str, Any]:
-    """Copy rows of everything that makes a split."""
+    """Copy rows of everything that makes a split to the host."""
+
+    def chosen(x: Tensor) -> Tensor:
+        return x[rows.to(x.device)].cpu()
+
     fields = {
-        name: {key: x[rows] for key, x in getattr(split, name).items()}
+        name: {key: chosen(x) for key, x in getattr(split, name).items()}
         for name in _FIELDS
     }
-    return {**fields, "labels": split.labels[rows]}
+    return {**fields, "labels": chosen(split.labels)}
 
 
 def _joined(
