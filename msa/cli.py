@@ -39,6 +39,7 @@ _MENDABLE = {
     "msa.study.publish": ("PublishError",),
     "msa.study.verify": ("NothingToVerify",),
     "msa.report.notebook": ("NotebookError",),
+    "msa.bench.runner": ("BenchError",),
 }
 
 
