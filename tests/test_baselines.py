@@ -367,6 +367,19 @@ def test_table_2_models_read_their_modalities_and_no_other(name, read):
         assert torch.equal(model(batch).prediction, before) is (m not in read)
 
 
+def test_a_feature_far_out_counts_as_one_at_the_bound():
+    batch = make_batch(LENGTHS, rate=0.0)
+    model = build("FC(A)", "paper").eval()  # fresh running statistics: mean 0, sd 1
+    scores = []
+    for value in (4.0, 5.0, 400.0):
+        audio = torch.full_like(batch.inputs["audio"], value)
+        changed = replace(batch, inputs={**batch.inputs, "audio": audio})
+        scores.append(model(changed).prediction.detach())
+    four, five, far = scores
+    torch.testing.assert_close(far, five, atol=1e-3, rtol=0)
+    assert float((five - four).abs().min()) > 1e-3
+
+
 def test_concatenation_has_the_papers_width():
     shapes = {"text": Shape(50, 768), "audio": Shape(9, 5), "vision": Shape(9, 20)}
     model = build("Concat(V,A,T)", "paper", shapes=shapes)
