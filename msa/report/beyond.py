@@ -1,0 +1,504 @@
+"""What the papers do not ask: tables and figures from runs beyond their protocol.
+
+Every function reads published results and returns a table, a picture, or a note that
+says which study has not been run yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from IPython.display import Markdown
+
+from msa.data.contract import MODALITIES
+from msa.data.missing import PATTERNS
+from msa.report.labels import (
+    MISSING,
+    axis_label,
+    decimals_of,
+    describe,
+    main_runs,
+    printed,
+    shown,
+)
+from msa.report.style import Picture, house_style, system_order, system_style
+from msa.report.tables import Table
+from msa.study.grids import study
+from msa.study.publish import (
+    load_epochs,
+    load_evaluations,
+    load_reconstructions,
+    load_runs,
+    load_summary,
+    published_ids,
+)
+from msa.study.selection import (
+    BEST_PER_METRIC,
+    RULES,
+    TEST_BEST,
+    VALIDATION_BEST,
+    scores_by_rule,
+)
+from msa.study.stats import interval
+from msa.train.metrics import METRICS
+
+Shown = Table | Picture | Markdown
+
+DIFFERENCES = {
+    "Mult_acc_7": 0.006,
+    "Mult_acc_5": 0.005,
+    "Non0_F1": 0.022,
+    "Corr": 0.005,
+    "MAE": 0.003,
+}
+"""Smallest gains that MFMB-Net's text or tables call an improvement, as fractions."""
+
+
+def progress(name: str) -> Markdown:
+    """Say how much of a study is published, and the command that runs the rest."""
+    configs = study(name).configs
+    done = sum(config.run_id in published_ids() for config in configs)
+    words = f"**{done} of {len(configs)} runs** of the study `{name}` are published."
+    if done < len(configs):
+        words += (
+            " To run the rest:\n\n```bash\n"
+            f"python -m msa study run {name}\npython -m msa study publish\n```"
+        )
+    return Markdown(words)
+
+
+def not_run(name: str) -> Markdown:
+    """Say that a study has not been run, and the commands that run it."""
+    return Markdown(
+        f"*Not run yet.* `python -m msa study run {name}` makes these numbers, "
+        "`python -m msa study publish` brings them here."
+    )
+
+
+def _spread(metric: str, values: pd.Series) -> str:
+    """Write the mean of seeds with their standard deviation and number."""
+    values = values.dropna()
+    if values.empty:
+        return MISSING
+    mean = printed(metric, float(values.mean()))
+    if len(values) == 1:
+        return f"{mean} [1 seed]"
+    return (
+        f"{mean} ± {printed(metric, float(values.std(ddof=1)))} [{len(values)} seeds]"
+    )
+
+
+def turned(one: Sequence[float], other: Sequence[float]) -> tuple[int, int]:
+    """Count the pairs of systems, and those that two lists of scores order otherwise.
+
+    Examples
+    --------
+    >>> turned([1, 2, 3], [1, 3, 2])
+    (3, 1)
+    """
+    first, second = (np.asarray(scores, dtype=float) for scores in (one, other))
+    signs = np.sign(np.subtract.outer(first, first))
+    signs *= np.sign(np.subtract.outer(second, second))
+    above = np.triu_indices(len(first), 1)
+    return len(above[0]), int((signs[above] < 0).sum())
+
+
+def plain_table(
+    frame: pd.DataFrame, data: pd.DataFrame, name: str, caption: str
+) -> Table:
+    """Make a table of texts: numbers of mixed units, without marks."""
+    cells = frame.map(str).reset_index(drop=True)
+    marks = pd.DataFrame("", index=cells.index, columns=cells.columns)
+    return Table(name, caption, cells, marks, data)
+
+
+def _trained(runs: pd.DataFrame) -> pd.Series:
+    """Name what a run was trained on: its missing rate, or mixed rates."""
+    rates = runs["missing_rate"].map("{:.1f}".format)
+    return rates.mask(runs["train_rates"] == "mixed", "mixed")
+
+
+# --- train rate against test rate, and patterns ---------------------------------------
+
+
+def _evaluated(name: str, metric: str) -> pd.DataFrame:
+    """Return the further tests of a study in one metric, with their runs."""
+    tests = load_evaluations(name)
+    tests = tests[tests["metric"] == metric].rename(columns={"missing_rate": "tested"})
+    runs = load_runs(name)
+    if tests.empty or runs.empty:
+        return pd.DataFrame()
+    runs = runs.assign(trained=_trained(runs))
+    return tests.merge(runs, on="run_id")
+
+
+def rates_table(metric: str = "MAE") -> Shown:
+    """Tabulate models of one training rate, or of mixed rates, at every test rate."""
+    own = _evaluated("rates", metric)
+    if own.empty:
+        return not_run("rates")
+    return _crossed(own, metric, "tested", "rates")
+
+
+def patterns_table(metric: str = "MAE") -> Shown:
+    """Tabulate models on patterns of missing steps that they were not trained on."""
+    own = _evaluated("patterns", metric)
+    if own.empty:
+        return not_run("patterns")
+    own = own[own["pattern"].isin(list(PATTERNS))]
+    return _crossed(own, metric, "pattern", "patterns")
+
+
+def _crossed(own: pd.DataFrame, metric: str, across: str, name: str) -> Table:
+    rows = []
+    columns = list(dict.fromkeys(own[across]))
+    columns = sorted(columns) if across == "tested" else columns
+    for model in system_order(own["model"]):
+        mine = own[own["model"] == model]
+        for trained, group in mine.groupby("trained"):
+            row = {"System": model, "Trained at": trained}
+            for column in columns:
+                head = f"{column:.1f}" if across == "tested" else str(column)
+                values = group.loc[group[across] == column, "value"]
+                row[head] = _spread(metric, values)
+            rows.append(row)
+    kept = ["run_id", "model", "trained", "seed", "tested", "pattern", "value"]
+    caption = (
+        f"{axis_label(metric)} on the test split by "
+        f"{'test rate' if across == 'tested' else 'what is missing'}, mean ± standard "
+        f"deviation over seeds. {describe(own)}"
+    )
+    return plain_table(pd.DataFrame(rows), own[kept], f"{name}-{metric}", caption)
+
+
+def rates_picture(metric: str = "MAE") -> Shown:
+    """Draw a metric against the test rate, a line per training rate."""
+    own = _evaluated("rates", metric)
+    if own.empty:
+        return not_run("rates")
+    models = system_order(own["model"])
+    names = sorted(own["trained"].unique())
+    with house_style():
+        figure, axes = plt.subplots(
+            *(1, len(models)),
+            figsize=(3.0 * len(models) + 1.2, 3.8),
+            sharey=True,
+            squeeze=False,
+            layout="constrained",
+        )
+        colours = plt.get_cmap("cividis")(np.linspace(0, 0.85, len(names)))
+        for axis, model in zip(axes.flat, models, strict=True):
+            for name, colour in zip(names, colours, strict=True):
+                line = own[(own["model"] == model) & (own["trained"] == name)]
+                axis.plot(line["tested"], line["value"], ".", color=colour, alpha=0.5)
+                mean = line.groupby("tested")["value"].mean()
+                look = "k--" if name == "mixed" else "-"
+                extra = {} if name == "mixed" else {"color": colour}
+                axis.plot(mean.index, mean, look, label=name, **extra)
+            axis.set(title=model, xlabel="missing rate of the test")
+        axes.flat[0].set_ylabel(axis_label(metric))
+        handles, labels = axes.flat[0].get_legend_handles_labels()
+        figure.legend(handles, labels, title="trained at", loc="outside right upper")
+    best = own.groupby(["model", "tested", "trained"])["value"].mean().unstack()
+    higher = METRICS[metric].higher_is_better
+    winner = best.idxmax(axis=1) if higher else best.idxmin(axis=1)
+    told = ", ".join(
+        f"{model} {(winner.loc[model] == 'mixed').sum()} of {len(winner.loc[model])}"
+        for model in models
+    )
+    alt = f"Test rates at which the model of mixed rates is best: {told}."
+    caption = (
+        f"{axis_label(metric)} by the missing rate of the test, a line per training "
+        f"rate (mean of seeds, dots are seeds). {describe(own)}"
+    )
+    return Picture.of(figure, f"rates-{metric}", alt, caption)
+
+
+# --- selection rule -------------------------------------------------------------------
+
+
+def selection_table(metric: str = "Non0_acc_2") -> Shown:
+    """Tabulate what each rule to choose a checkpoint makes of the same runs."""
+    own = _by_rule(metric)
+    if own.empty:
+        return not_run("selection")
+    rows = []
+    for (rate, model), group in own.groupby(["missing_rate", "model"]):
+        by = group.pivot(index="run_id", columns="rule", values="value")
+        sign = 1 if METRICS[metric].higher_is_better else -1
+        row = {"Rate": f"{rate:.1f}", "System": model}
+        row |= {rule: _spread(metric, by[rule]) for rule in RULES}
+        for rule in (BEST_PER_METRIC, TEST_BEST):
+            gain = sign * shown(metric, float((by[rule] - by[VALIDATION_BEST]).mean()))
+            row[f"{rule} buys"] = f"{gain:+.{decimals_of(metric)}f}"
+        rows.append(row)
+    caption = (
+        f"{axis_label(metric)} of the same runs with three rules to choose the epoch: "
+        + "; ".join(f"{rule}: {what}" for rule, what in RULES.items())
+        + f". Buys: gain over {VALIDATION_BEST}, positive is better. {describe(own)}"
+    )
+    return plain_table(pd.DataFrame(rows), own, f"selection-{metric}", caption)
+
+
+def selection_in_words(metric: str = "Non0_acc_2") -> str:
+    """Say what test-best buys on average, and how often it turns systems round."""
+    own = _by_rule(metric)
+    if own.empty:
+        return "No run of the study `selection` is published yet."
+    means = own.groupby(["missing_rate", "rule", "model"])["value"].mean().unstack()
+    rates = means.index.levels[0]
+    tables = [(means.loc[r, VALIDATION_BEST], means.loc[r, TEST_BEST]) for r in rates]
+    counts = [turned(*pair) for pair in tables]
+    pairs, changed = (sum(column) for column in zip(*counts, strict=True))
+    wide = own.pivot(index="run_id", columns="rule", values="value")
+    sign = 1 if METRICS[metric].higher_is_better else -1
+    gain = float((wide[TEST_BEST] - wide[VALIDATION_BEST]).mean())
+    bought = f"{sign * shown(metric, gain):.{decimals_of(metric)}f}"
+    return (
+        f"Choosing the epoch on the test split buys {bought} in {axis_label(metric)} "
+        f"on average and turns {changed} of {pairs} pairs of systems round."
+    )
+
+
+def _by_rule(metric: str) -> pd.DataFrame:
+    epochs, runs = load_epochs("selection"), load_runs("selection")
+    if epochs.empty or runs.empty:
+        return pd.DataFrame()
+    found = scores_by_rule(epochs)
+    return found[found["metric"] == metric].merge(runs, on="run_id")
+
+
+# --- noise ----------------------------------------------------------------------------
+
+
+def _noise(metric: str) -> pd.DataFrame:
+    runs = load_runs("noise")
+    if runs.empty:
+        return runs
+    kinds = np.select(
+        [runs["mask_seed"].notna(), runs["data_order_seed"].astype(str) != "1111"],
+        ["masks", "data order"],
+        default="run seed",
+    )
+    return runs.assign(kind=kinds, value=runs[f"test_{metric}"])
+
+
+def noise_table(metric: str = "MAE") -> Shown:
+    """Tabulate how much each kind of seed moves a metric, and how many runs that asks.
+
+    The number of seeds is what two systems with independent runs need for a difference
+    of the size that MFMB-Net reports to reach twice its standard error.
+    """
+    own = _noise(metric)
+    if own.empty:
+        return not_run("noise")
+    rows = []
+    for (model, kind), group in own.groupby(["model", "kind"], sort=False):
+        values = group["value"].dropna()
+        lo, hi = _spread_interval(values.to_numpy())
+        needed = 2 * (2 * values.std(ddof=1) / DIFFERENCES[metric]) ** 2
+        rows.append(
+            {
+                "System": model,
+                "What is drawn anew": kind,
+                "Runs": len(values),
+                "Mean": printed(metric, float(values.mean())),
+                "Standard deviation": f"{printed(metric, float(values.std(ddof=1)))} "
+                f"[{printed(metric, lo)} to {printed(metric, hi)}]",
+                "Least": printed(metric, float(values.min())),
+                "Most": printed(metric, float(values.max())),
+                "Seeds needed": f"{np.ceil(needed):.0f}",
+            }
+        )
+    difference = printed(metric, DIFFERENCES[metric])
+    caption = (
+        f"{axis_label(metric)} when one kind of seed is drawn anew and the others are "
+        f"fixed. Seeds needed: runs of each of two systems until a difference of "
+        f"{difference}, which MFMB-Net counts as a gain, is twice its standard error. "
+        f"{describe(own)}"
+    )
+    return plain_table(pd.DataFrame(rows), own, f"noise-{metric}", caption)
+
+
+def _spread_interval(values: np.ndarray) -> tuple[float, float]:
+    """Bootstrap interval of a standard deviation."""
+    if len(values) < 3:
+        return np.nan, np.nan
+    rng = np.random.default_rng(0)
+    drawn = values[rng.integers(len(values), size=(1000, len(values)))]
+    return interval(drawn.std(axis=1, ddof=1))
+
+
+def noise_picture(metric: str = "MAE") -> Shown:
+    """Draw every run of the noise study as a dot, by system and kind of seed."""
+    own = _noise(metric)
+    if own.empty:
+        return not_run("noise")
+    models, kinds = system_order(own["model"]), ("run seed", "masks", "data order")
+    with house_style():
+        figure, axis = plt.subplots(figsize=(8.4, 4.0), layout="constrained")
+        for number, kind in enumerate(kinds):
+            for offset, model in enumerate(models):
+                values = own.loc[
+                    (own["kind"] == kind) & (own["model"] == model), "value"
+                ].map(lambda v: shown(metric, v))
+                place = number + 0.22 * (offset - (len(models) - 1) / 2)
+                style = system_style(model)
+                axis.plot(
+                    np.full(len(values), place),
+                    values,
+                    ls="",
+                    marker=style.marker,
+                    color=style.colour,
+                    label=model if number == 0 else None,
+                )
+        axis.set_xticks(range(len(kinds)), [f"{k} drawn anew" for k in kinds])
+        axis.set_ylabel(axis_label(metric))
+        figure.legend(loc="outside right upper")
+    spreads = own.groupby("kind")["value"].std()
+    alt = "Standard deviation over all systems: " + ", ".join(
+        f"{kind} {printed(metric, value)}" for kind, value in spreads.items()
+    )
+    caption = f"Every run of the noise study, {axis_label(metric)}. {describe(own)}"
+    return Picture.of(figure, f"noise-{metric}", f"{alt}.", caption)
+
+
+# --- reconstruction -------------------------------------------------------------------
+
+
+def reconstruction_table() -> Shown:
+    """Tabulate reconstruction errors beside imputations, by rate and modality."""
+    own = _rebuilt()
+    if own.empty:
+        return not_run("reconstruction")
+    errors = own[own["metric"] == "rmse"]
+    rows = []
+    for (model, modality, rate), group in errors.groupby(
+        ["model", "modality", "tested"], sort=False
+    ):
+        by = group.groupby("method")["value"].mean()
+        n = group["run_id"].nunique()
+        methods = {
+            m: f"{by[m]:.3f}" for m in ("model", "zero", "mean", "last", "input")
+        }
+        row = {"System": model, "Modality": modality, "Rate": f"{rate:.1f}"}
+        rows.append({**row, **methods, "Seeds": n})
+    frame = pd.DataFrame(rows).sort_values(["System", "Modality", "Rate"])
+    caption = (
+        "Root mean squared error on the missing steps of the test split, in units of "
+        "each feature's spread (1: as good as the training mean): the reconstruction "
+        "(model), zeros, the training mean, the last value before, and what the model "
+        f"is given instead (input), means over seeds. {describe(own)}"
+    )
+    return plain_table(frame, errors, "reconstruction", caption)
+
+
+def reconstruction_picture() -> Shown:
+    """Draw reconstruction errors and imputations against the missing rate."""
+    own = _rebuilt()
+    if own.empty:
+        return not_run("reconstruction")
+    errors = own[own["metric"] == "rmse"]
+    looks = {"mean": ("#6E6E6E", ":"), "last": ("#B07D00", "--")}
+    with house_style():
+        figure, axes = plt.subplots(
+            1, len(MODALITIES), figsize=(11.0, 3.8), layout="constrained"
+        )
+        for axis, modality in zip(axes, MODALITIES, strict=True):
+            part = errors[errors["modality"] == modality]
+            for model in system_order(part["model"]):
+                line = part[(part["model"] == model) & (part["method"] == "model")]
+                style = system_style(model)
+                axis.plot(line["tested"], line["value"], ".", color=style.colour)
+                mean = line.groupby("tested")["value"].mean()
+                look = {"color": style.colour, "marker": style.marker, "label": model}
+                axis.plot(mean.index, mean, **look)
+            for method, (colour, dash) in looks.items():
+                mean = part[part["method"] == method].groupby("tested")["value"].mean()
+                axis.plot(mean.index, mean, dash, color=colour, label=f"{method} value")
+            axis.set(title=modality, xlabel="missing rate", ylim=(0, None))
+        axes[0].set_ylabel("error (spreads of the feature)")
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside right upper")
+    caption = (
+        "Error of the reconstructed features on missing test steps (lines: means over "
+        f"seeds, dots: seeds) beside two imputations. {describe(own)}"
+    )
+    alt = reconstruction_in_words()
+    return Picture.of(figure, "reconstruction", alt, caption)
+
+
+def reconstruction_in_words() -> str:
+    """Count where reconstructions beat every imputation, and what errors predict."""
+    own = _rebuilt()
+    if own.empty:
+        return "No run of the study `reconstruction` is published yet."
+    errors = own[own["metric"] == "rmse"]
+    keys = ["model", "modality", "tested"]
+    means = errors.groupby([*keys, "method"])["value"].mean().unstack()
+    better = means["model"] < means[["zero", "mean", "last"]].min(axis=1)
+    told = ", ".join(
+        f"{model} in {part.sum()} of {len(part)} cells"
+        for model, part in better.groupby("model")
+    )
+    link = own[(own["metric"] == "spearman") & (own["modality"] == "all")]["value"]
+    return (
+        f"Reconstruction beats zeros, mean and last value: {told}. Its error goes with "
+        f"the error of the prediction by a Spearman correlation of {link.mean():.2f} "
+        f"(from {link.min():.2f} to {link.max():.2f} over runs)."
+    )
+
+
+def _rebuilt() -> pd.DataFrame:
+    rows, runs = load_reconstructions("reconstruction"), load_runs("reconstruction")
+    if rows.empty or runs.empty:
+        return pd.DataFrame()
+    rows = rows.rename(columns={"missing_rate": "tested"})
+    return rows.merge(runs, on="run_id")
+
+
+# --- frozen against fine-tuned --------------------------------------------------------
+
+
+def encoders_table(dataset: str, view: str, metric: str = "MAE") -> Shown:
+    """Put systems with a frozen text encoder beside the same with a trained one."""
+    own = main_runs(load_summary())
+    own = own[(own["dataset"] == dataset) & (own["view"] == view)]
+    own = own[own["metric"] == metric]
+    modes = own.pivot_table(
+        index=["missing_rate", "model"], columns="encoder_mode", values=["mean", "n"]
+    )
+    if "finetune" not in set(own["encoder_mode"]):
+        return not_run("finetuned")
+    both = modes.dropna().reset_index()
+    order = {model: i for i, model in enumerate(system_order(both["model"]))}
+    both = both.assign(order=both["model"].map(order))
+    both = both.sort_values(["missing_rate", "order"])
+    sign = 1 if METRICS[metric].higher_is_better else -1
+    frozen, trained = both["mean", "frozen"], both["mean", "finetune"]
+    frame = pd.DataFrame(
+        {
+            "Rate": both["missing_rate"].map("{:.1f}".format),
+            "System": both["model"],
+            "Frozen": [printed(metric, v) for v in frozen],
+            "Fine-tuned": [printed(metric, v) for v in trained],
+            "Gain": [
+                f"{sign * shown(metric, d):+.{decimals_of(metric)}f}"
+                for d in trained - frozen
+            ],
+            "Seeds": [
+                f"{a:.0f} and {b:.0f}"
+                for a, b in zip(both["n", "frozen"], both["n", "finetune"], strict=True)
+            ],
+        }
+    )
+    runs = main_runs(load_runs())
+    runs = runs[(runs["dataset"] == dataset) & (runs["view"] == view)]
+    caption = (
+        f"{axis_label(metric)} with a frozen and with a fine-tuned text encoder, means "
+        f"over seeds; gain of fine-tuning, positive is better. {describe(runs)}"
+    )
+    return plain_table(frame, frame, f"encoders-{dataset}-{metric}", caption)

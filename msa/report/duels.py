@@ -1,0 +1,254 @@
+"""Two systems head to head, and two definitions of F1, from published results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from msa.data.registry import source
+from msa.report.beyond import Shown, not_run, plain_table, turned
+from msa.report.labels import (
+    MISSING,
+    VIEW_WORDS,
+    axis_label,
+    decimals_of,
+    describe,
+    main_runs,
+    printed,
+    shown,
+    system_name,
+)
+from msa.report.style import Picture, house_style, system_order, system_style
+from msa.study.pairs import load_pairs
+from msa.study.publish import load_runs, load_summary
+from msa.train.metrics import METRICS
+
+# --- head to head ---------------------------------------------------------------------
+
+
+def duel_table(first: str, second: str, dataset: str, view: str) -> Shown:
+    """Tabulate one system against another at every missing rate.
+
+    Parameters
+    ----------
+    first, second : str
+        A pair of :data:`msa.study.pairs.PAIRS`.
+    dataset, view : str
+    """
+    own = _duel(first, second, dataset, view)
+    if own.empty:
+        return not_run(f"matrix-{dataset}")
+    metrics = ["MAE", "Corr", "Mult_acc_5"]
+    rows = []
+    for at, group in own.groupby("at", sort=False):
+        by = group.set_index("metric")
+        row = {"At": at if at[0] in "Ad" else f"rate {at}"}
+        for metric in metrics:
+            row[METRICS[metric].name] = _gain(metric, by.loc[metric])
+        mae = by.loc["MAE"]
+        row["p (MAE)"] = f"{mae['p']:.3f}"
+        row[f"{first} better (MAE)"] = f"{mae['better']:.0%}"
+        row["Seeds"] = str(int(mae["n"]))
+        rows.append(row)
+    caption = (
+        f"{first} against {second} on {source(dataset, view).title}, "
+        f"{VIEW_WORDS[view]}, frozen text encoder: gain of the first with its 95 % "
+        "interval, paired over seeds and test clips, positive if the first is better "
+        "(for MAE too). p: two-sided, from the same bootstrap; not corrected for the "
+        "number of rows. "
+        "Better: pairs of runs that the first wins."
+    )
+    name = f"duel-{dataset}-{first}-{second}".lower()
+    return plain_table(pd.DataFrame(rows), own, name, caption)
+
+
+def duel_picture(first: str, second: str, dataset: str, view: str) -> Shown:
+    """Draw the gain of one system over another against the missing rate."""
+    own = _duel(first, second, dataset, view)
+    own = own[own["at"].str.fullmatch(r"[\d.]+")]
+    if own.empty:
+        return not_run(f"matrix-{dataset}")
+    own = own.assign(rate=own["at"].astype(float))
+    metrics = ["MAE", "Corr", "Mult_acc_5"]
+    with house_style():
+        figure, axes = plt.subplots(1, 3, figsize=(11.0, 3.4), layout="constrained")
+        for axis, metric in zip(axes, metrics, strict=True):
+            line = own[own["metric"] == metric]
+            values = line[["gain", "lo", "hi"]].map(lambda v, m=metric: shown(m, v))
+            axis.axhline(0, color="#444", lw=1)
+            below = (values["gain"] - values["lo"]).clip(lower=0)
+            above = (values["hi"] - values["gain"]).clip(lower=0)
+            colour = system_style(first).colour
+            axis.errorbar(
+                *(line["rate"], values["gain"], np.array([below, above])),
+                fmt="o",
+                color=colour,
+                capsize=3,
+            )
+            axis.set(xlabel="missing rate", ylabel=f"gain in {axis_label(metric)}")
+        figure.suptitle(
+            f"{first} better above the line, {second} below", x=0.01, ha="left"
+        )
+    seeds = f"{own['n'].min()} to {own['n'].max()}"
+    caption = (
+        f"Gain of {first} over {second} on {source(dataset, view).title}, "
+        f"{VIEW_WORDS[view]}, frozen text encoder, with 95 % intervals over seeds "
+        f"({seeds} a rate) and test clips."
+    )
+    alt = duel_in_words(first, second, dataset, view)
+    return Picture.of(figure, f"duel-{dataset}-{first}-{second}".lower(), alt, caption)
+
+
+def duel_in_words(first: str, second: str, dataset: str, view: str) -> str:
+    """Count the missing rates at which one system is better in MAE, and how surely."""
+    own = _duel(first, second, dataset, view)
+    own = own[(own["metric"] == "MAE") & own["at"].str.fullmatch(r"[\d.]+")]
+    title = source(dataset, view).title
+    if own.empty:
+        return f"{first} and {second} have not met on {title} yet."
+    won, lost = own["gain"] > 0, own["gain"] < 0
+    return (
+        f"{title}, MAE: {first} is better than {second} at {won.sum()} of {len(own)} "
+        f"missing rates (surely at {(own['lo'] > 0).sum()}), {second} at {lost.sum()} "
+        f"(surely at {(own['hi'] < 0).sum()}); {own['n'].min()} to {own['n'].max()} "
+        "seeds a rate."
+    )
+
+
+def _duel(first: str, second: str, dataset: str, view: str) -> pd.DataFrame:
+    pairs = load_pairs()
+    keys = {"first": first, "second": second, "dataset": dataset, "view": view}
+    for column, value in keys.items():
+        pairs = pairs[pairs[column] == value]
+    return pairs.reset_index(drop=True)
+
+
+def _gain(metric: str, row: pd.Series) -> str:
+    if np.isnan(row["gain"]):
+        return MISSING
+    gain, lo, hi = (shown(metric, row[name]) for name in ("gain", "lo", "hi"))
+    places = decimals_of(metric)
+    return f"{gain:+.{places}f} [{lo:+.{places}f} to {hi:+.{places}f}]"
+
+
+# --- two definitions of F1 ------------------------------------------------------------
+
+
+def f1_table(
+    dataset: str, view: str, rates: Sequence[float] = (0.0, 0.5, 1.0)
+) -> Shown:
+    """Put the correct and the swapped F1 of every system side by side.
+
+    Parameters
+    ----------
+    dataset, view : str
+    rates : sequence of float
+        Missing rates to show.
+    """
+    wide = _f1(dataset, view)
+    if wide.empty:
+        return not_run(f"matrix-{dataset}")
+    correct, swapped, accuracy = _f1_keys(dataset, view)
+    own = wide[wide["missing_rate"].isin(list(rates))]
+    places = own.groupby("missing_rate")[[correct, swapped]].rank(ascending=False)
+    frame = pd.DataFrame(
+        {
+            "Rate": own["missing_rate"].map("{:.1f}".format),
+            "System": [
+                system_name(*pair)
+                for pair in zip(own["model"], own["variant"], strict=True)
+            ],
+            METRICS[accuracy].name: [printed(accuracy, v) for v in own[accuracy]],
+            "F1, correct": [printed(correct, v) for v in own[correct]],
+            "F1, swapped": [printed(swapped, v) for v in own[swapped]],
+            "Swapped minus correct": [
+                f"{100 * d:+.2f}" for d in own[swapped] - own[correct]
+            ],
+            "Place, correct": places[correct].map("{:g}".format),
+            "Place, swapped": places[swapped].map("{:g}".format),
+            "Seeds": own["n"].astype(int).map(str),
+        }
+    )
+    runs = _main(load_runs(), dataset, view)
+    caption = (
+        "Weighted F1 of the same predictions with the weights of the true classes "
+        f"(correct) and of the predicted ones (swapped), in percent. {describe(runs)}"
+    )
+    return plain_table(frame, own, f"f1-{dataset}", caption)
+
+
+def f1_picture(dataset: str, view: str) -> Shown:
+    """Draw how much the swapped weights add, by missing rate and system."""
+    wide = _f1(dataset, view)
+    if wide.empty:
+        return not_run(f"matrix-{dataset}")
+    correct, swapped, _ = _f1_keys(dataset, view)
+    with house_style():
+        figure, axis = plt.subplots(figsize=(8.4, 4.4), layout="constrained")
+        for model in system_order(wide["model"]):
+            line = wide[wide["model"] == model].sort_values("missing_rate")
+            style = system_style(model)
+            axis.plot(
+                line["missing_rate"],
+                100 * (line[swapped] - line[correct]),
+                color=style.colour,
+                marker=style.marker,
+                ls=style.line,
+                label=model,
+            )
+        axis.set(xlabel="missing rate", ylabel="swapped minus correct F1 (points)")
+        axis.set_title(f"{source(dataset, view).title}, {view}")
+        figure.legend(loc="outside right upper")
+    caption = (
+        "What swapped class weights add to F1, means over seeds. "
+        f"{describe(_main(load_runs(), dataset, view))}"
+    )
+    return Picture.of(figure, f"f1-{dataset}", f1_in_words(dataset, view), caption)
+
+
+def f1_in_words(dataset: str, view: str) -> str:
+    """Say how much swapped weights add, and how often they turn two systems round."""
+    wide = _f1(dataset, view)
+    title = source(dataset, view).title
+    if wide.empty:
+        return f"{title} has no runs yet."
+    correct, swapped, _ = _f1_keys(dataset, view)
+    excess = 100 * (wide[swapped] - wide[correct])
+    tables = [own[[correct, swapped]] for _, own in wide.groupby("missing_rate")]
+    counts = [turned(own[correct], own[swapped]) for own in tables]
+    pairs, changed = (sum(column) for column in zip(*counts, strict=True))
+    top = wide.loc[excess.idxmax()]
+    return (
+        f"{title}: swapped weights add {excess.min():+.2f} to {excess.max():+.2f} "
+        f"points of F1 (most for {top['model']} at missing rate "
+        f"{top['missing_rate']:.1f}) and turn {changed} of {pairs} pairs of systems "
+        "round."
+    )
+
+
+def _main(frame: pd.DataFrame, dataset: str, view: str) -> pd.DataFrame:
+    own = main_runs(frame)
+    keep = (own["dataset"] == dataset) & (own["view"] == view)
+    return own[keep & (own["encoder_mode"] == "frozen")]
+
+
+def _f1_keys(dataset: str, view: str) -> tuple[str, str, str]:
+    sims = source(dataset, view).scale == "sims"
+    correct = "F1_score" if sims else "Non0_F1"
+    return correct, f"{correct}_swapped", "Mult_acc_2" if sims else "Non0_acc_2"
+
+
+def _f1(dataset: str, view: str) -> pd.DataFrame:
+    """Return one row per system and rate, with its metrics as columns."""
+    own = _main(load_summary(), dataset, view)
+    if own.empty:
+        return own
+    own = own.sort_values("missing_rate")
+    keys = ["missing_rate", "model", "variant", "n"]
+    wide = own.pivot(index=keys, columns="metric", values="mean").reset_index()
+    order = {model: i for i, model in enumerate(system_order(wide["model"]))}
+    wide = wide.assign(order=wide["model"].map(order))
+    return wide.sort_values(["missing_rate", "order"]).reset_index(drop=True)
