@@ -1,0 +1,183 @@
+"""Pages beyond the papers: from stored rows to tables, and what an empty study says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from IPython.display import Markdown
+
+from msa.report import beyond, duels
+from msa.train.config import RunConfig
+
+SEEDS = (111, 1111, 11111)
+
+
+def run(run_id, model="MFMB-Net", **fields):
+    """One row of ``runs.csv`` as the pages load it."""
+    config = RunConfig.resolve(dataset="mosi", model=model, **fields)
+    return {"run_id": run_id, **config.model_dump()}
+
+
+@pytest.fixture
+def stored(monkeypatch):
+    """Replace what is published by given frames."""
+
+    def set_to(module=beyond, **frames):
+        for name, frame in frames.items():
+            monkeypatch.setattr(module, name, lambda *_, frame=frame: frame.copy())
+
+    return set_to
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        *(beyond.rates_table, beyond.rates_picture, beyond.patterns_table),
+        *(beyond.selection_table, beyond.noise_table, beyond.noise_picture),
+        *(beyond.reconstruction_table, beyond.reconstruction_picture),
+    ],
+)
+def test_without_runs_a_page_says_what_to_run(stored, make):
+    empty = pd.DataFrame(columns=["run_id", "metric"])
+    names = ("load_evaluations", "load_epochs", "load_reconstructions", "load_runs")
+    stored(**dict.fromkeys(names, empty))
+    shown = make()
+    assert isinstance(shown, Markdown)
+    assert "python -m msa study run" in shown.data
+
+
+def test_pairs_of_systems_turned_round_by_hand():
+    assert beyond.turned([1, 2, 3], [1, 3, 2]) == (3, 1)
+    assert beyond.turned([1, 2, 3], [3, 2, 1]) == (3, 3)
+    assert beyond.turned([1, 1], [1, 2]) == (1, 0)  # a tie is not turned
+
+
+def rates_frames():
+    runs = [run(f"a{s}", seed=s) for s in SEEDS]
+    runs += [run(f"m{s}", seed=s, train_rates="mixed") for s in SEEDS]
+    tests = [
+        {"run_id": r["run_id"], "missing_rate": rate, "metric": "MAE"}
+        | {"pattern": "protocol", "value": rate + (0.1 if r["train_rates"] else 0.2)}
+        for r in runs
+        for rate in (0.0, 0.5)
+    ]
+    return {"load_runs": pd.DataFrame(runs), "load_evaluations": pd.DataFrame(tests)}
+
+
+def test_train_rate_against_test_rate(stored):
+    stored(**rates_frames())
+    table = beyond.rates_table("MAE")
+    assert table.cells.to_dict("records") == [
+        {
+            "System": "MFMB-Net",
+            "Trained at": trained,
+            "0.0": f"{base:.3f} ± 0.000 [3 seeds]",
+            "0.5": f"{base + 0.5:.3f} ± 0.000 [3 seeds]",
+        }
+        for trained, base in (("0.0", 0.2), ("mixed", 0.1))
+    ]
+    picture = beyond.rates_picture("MAE")
+    assert "MFMB-Net 2 of 2" in picture.alt  # mixed rates win at both
+
+
+def test_selection_counts_what_the_test_split_buys(stored):
+    runs = pd.DataFrame([run(f"a{s}", seed=s) for s in SEEDS])
+    rows = []
+    for run_id in runs["run_id"]:
+        # Validation MAE is best in epoch 1, test accuracy in epoch 2.
+        for epoch, mae, acc in ((1, 0.5, 0.70), (2, 0.6, 0.75)):
+            for split in ("valid", "test"):
+                own = {"run_id": run_id, "epoch": epoch, "split": split}
+                rows.append(own | {"metric": "MAE", "value": mae})
+                rows.append(own | {"metric": "Non0_acc_2", "value": acc})
+    stored(load_runs=runs, load_epochs=pd.DataFrame(rows))
+    (row,) = beyond.selection_table("Non0_acc_2").cells.to_dict("records")
+    assert row["validation-best"].startswith("70.00")
+    assert row["test-best buys"] == "+5.00"
+    assert "buys 5.00" in beyond.selection_in_words("Non0_acc_2")
+
+
+def test_noise_tells_which_seed_moved(stored):
+    values = [0.9, 1.0, 1.1]
+    runs = []
+    for number, value in enumerate(values):
+        usual = {"missing_rate": 0.5, "data_order_seed": 1111}
+        moved = (
+            {"seed": number + 1},
+            {"mask_seed": number + 1},
+            {"data_order_seed": number + 1},
+        )
+        runs += [
+            {**run(f"{number}{kind}", **{**usual, **m}), "test_MAE": value}
+            for kind, m in enumerate(moved)
+        ]
+    stored(load_runs=pd.DataFrame(runs))
+    cells = beyond.noise_table("MAE").cells.set_index("What is drawn anew")
+    assert list(cells.index) == ["run seed", "masks", "data order"]
+    assert cells.at["masks", "Mean"] == "1.000"
+    assert cells.at["masks", "Standard deviation"].startswith("0.100 [")
+    # 2 (2 * 0.1 / 0.003)^2 = 8888.9 runs to see a gain of 0.003
+    assert cells.at["masks", "Seeds needed"] == "8889"
+
+
+def test_reconstruction_is_compared_with_the_best_imputation(stored):
+    runs = pd.DataFrame([run("a", missing_rate=0.5, reconstruction_error=True)])
+    errors = {"model": 0.8, "zero": 1.0, "mean": 0.9, "last": 1.1, "input": 0.5}
+    usual = {"run_id": "a", "missing_rate": 0.5}
+    rows = [
+        {**usual, "modality": m, "method": k, "metric": "rmse", "value": v}
+        for m in ("text", "audio", "vision")
+        for k, v in (errors if m == "text" else {**errors, "model": 0.95}).items()
+    ]
+    link = {"modality": "all", "method": "model", "metric": "spearman", "value": 0.25}
+    stored(load_runs=runs, load_reconstructions=pd.DataFrame([*rows, usual | link]))
+    words = beyond.reconstruction_in_words()
+    assert "MFMB-Net in 1 of 3 cells" in words
+    assert "Spearman correlation of 0.25" in words
+    cells = beyond.reconstruction_table().cells
+    assert cells["model"].tolist() == ["0.950", "0.800", "0.950"]  # audio, text, vision
+
+
+def test_a_duel_is_told_in_gains(stored):
+    row = {"first": "MFMB-Net", "second": "MIT-FRNet", "dataset": "mosi"}
+    row |= {"view": "clip-context", "n": 3, "p": 0.01, "better": 1.0}
+    pairs = pd.DataFrame(
+        [
+            {**row, "at": at, "metric": metric, "gain": g, "lo": g - 0.1, "hi": g + 0.1}
+            for at, g in (("0.0", 0.2), ("0.5", -0.05), ("AUILC", 0.0))
+            for metric in ("MAE", "Corr", "Mult_acc_5")
+        ]
+    )
+    stored(duels, load_pairs=pairs)
+    names = ("MFMB-Net", "MIT-FRNet", "mosi", "clip-context")
+    cells = duels.duel_table(*names).cells
+    assert cells.at[0, "MAE"] == "+0.200 [+0.100 to +0.300]"
+    assert cells.at[0, "Acc-5"] == "+20.00 [+10.00 to +30.00]"
+    assert cells["At"].tolist() == ["rate 0.0", "rate 0.5", "AUILC"]
+    words = duels.duel_in_words(*names)
+    assert "better than MIT-FRNet at 1 of 2 missing rates (surely at 1)" in words
+    assert duels.duel_picture(*names).alt == words
+    other = duels.duel_table("MFMB-Net", "MIT-FRNet", "sims", "clip-context")
+    assert "study run matrix-sims" in other.data
+
+
+def test_f1_definitions_side_by_side(monkeypatch):
+    scores = {"Non0_acc_2": (0.6, 0.7), "Non0_F1": (0.5, 0.6)}
+    scores["Non0_F1_swapped"] = (0.8, 0.7)
+    wide = pd.DataFrame(
+        {"missing_rate": 1.0, "model": ["TFN", "MulT"], "variant": "paper", "n": 3.0}
+        | {key: np.array(values) for key, values in scores.items()}
+    )
+    runs = pd.DataFrame([run("a", "TFN", missing_rate=1.0)])
+    monkeypatch.setattr(duels, "_f1", lambda *_: wide)
+    monkeypatch.setattr(duels, "_main", lambda *_: runs)
+    cells = duels.f1_table("mosi", "clip-context").cells.set_index("System")
+    assert cells.at["TFN", "Swapped minus correct"] == "+30.00"
+    assert (cells.at["TFN", "Place, correct"], cells.at["TFN", "Place, swapped"]) == (
+        "2",
+        "1",
+    )
+    words = duels.f1_in_words("mosi", "clip-context")
+    assert "most for TFN at missing rate 1.0" in words
+    assert "turn 1 of 1 pairs" in words
