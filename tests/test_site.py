@@ -125,7 +125,7 @@ def test_the_extension_is_part_of_the_configuration():
 def test_the_papermill_command_of_a_page_works(tmp_path):
     page = "book/data.md"
     command = site.papermill_command(page, read_page(page))
-    command = command.replace("build/", f"{tmp_path}/")
+    command = command.replace("papermill - ", f"papermill - {tmp_path}/")
     tools = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     subprocess.run(
         ["bash", "-o", "pipefail", "-c", command],

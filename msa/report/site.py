@@ -166,7 +166,7 @@ def papermill_command(page: str, notebook: nbformat.NotebookNode) -> str:
     stem = Path(page).stem
     return (
         f"jupytext --to ipynb -o - {page} \\\n"
-        f"    | papermill - build/{stem}.ipynb -k {KERNEL}{''.join(given[:1])}"
+        f"    | papermill - {stem}.ipynb -k {KERNEL}{''.join(given[:1])}"
     )
 
 
