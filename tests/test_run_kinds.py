@@ -1,183 +1,390 @@
-"""Pages beyond the papers: from stored rows to tables, and what an empty study says."""
+"""Run kinds beyond the papers: other patterns, mixed rates, further tests, rules."""
 
 from __future__ import annotations
+
+import functools
+import math
+import shlex
 
 import numpy as np
 import pandas as pd
 import pytest
-from IPython.display import Markdown
+import torch
+from torch import nn
 
-from msa.report import beyond, duels
-from msa.train.config import RunConfig
+from msa import cli
+from msa.data.demo import make_demo
+from msa.data.load import Dataset
+from msa.data.registry import source
+from msa.models.base import Model, Outputs
+from msa.study.selection import RULES, scores_by_rule
+from msa.train import run as runs
+from msa.train.batches import DeviceSplit, damaged_split, prepare_mixed
+from msa.train.config import ConfigError, RunConfig
+from msa.train.reconstruction import last_kept, reconstruction_errors, scales
+from msa.train.run import run
 
-SEEDS = (111, 1111, 11111)
+FROZEN = {"encoder": "minilm", "encoder_mode": "frozen"}
 
 
-def run(run_id, model="MFMB-Net", **fields):
-    """One row of ``runs.csv`` as the pages load it."""
-    config = RunConfig.resolve(dataset="mosi", model=model, **fields)
-    return {"run_id": run_id, **config.model_dump()}
+@pytest.fixture(scope="module")
+def small():
+    """A demo set so small that every missing rate can be encoded at once."""
+    demo = make_demo(0, (40, 10, 12))
+    return Dataset(source("demo"), demo.splits, "0" * 64, False)
 
 
 @pytest.fixture
-def stored(monkeypatch):
-    """Replace what is published by given frames."""
+def quick(small, monkeypatch):
+    """Run on the small set whatever the configuration says."""
+    monkeypatch.setattr(runs, "_dataset", functools.cache(lambda *_: small))
+    for cached in (runs._prepared, runs._prepared_mixed):
+        cached.cache_clear()
+    yield lambda model="FC(T)", **fields: run(resolve(model, **fields))
+    for cached in (runs._prepared, runs._prepared_mixed):
+        cached.cache_clear()
 
-    def set_to(module=beyond, **frames):
-        for name, frame in frames.items():
-            monkeypatch.setattr(module, name, lambda *_, frame=frame: frame.copy())
 
-    return set_to
+def resolve(model="FC(T)", **fields):
+    return RunConfig.resolve(
+        **{"dataset": "demo", "max_epochs": 4, **fields}, model=model
+    )
+
+
+# --- configurations -------------------------------------------------------------------
+
+EVERYTHING = {
+    "missing_pattern": "bursts",
+    "train_rates": "mixed",
+    "evaluate_rates": (0.0, 0.5, 1.0),
+    "evaluate_patterns": ("no-text", "protocol"),
+    "selection": "all",
+    "data_order_seed": 4,
+    "reconstruction_error": True,
+}
 
 
 @pytest.mark.parametrize(
-    "make",
+    "fields",
     [
-        *(beyond.rates_table, beyond.rates_picture, beyond.patterns_table),
-        *(beyond.selection_table, beyond.noise_table, beyond.noise_picture),
-        *(beyond.reconstruction_table, beyond.reconstruction_picture),
+        EVERYTHING,
+        {"missing_pattern": "no-audio", "missing_rate": 1.0},
+        {"evaluate_rates": (0.3,), "missing_rate": 0.5, "mask_seed": 2},
     ],
 )
-def test_without_runs_a_page_says_what_to_run(stored, make):
-    empty = pd.DataFrame(columns=["run_id", "metric"])
-    names = ("load_evaluations", "load_epochs", "load_reconstructions", "load_runs")
-    stored(**dict.fromkeys(names, empty))
-    shown = make()
-    assert isinstance(shown, Markdown)
-    assert "python -m msa study run" in shown.data
+def test_the_command_remakes_the_run(fields):
+    config = resolve("TFR-Net", **fields)
+    arguments = shlex.split(config.command())[3:]
+    assert cli._config(cli._parser().parse_args(arguments)) == config
+    assert RunConfig.model_validate_json(config.model_dump_json()) == config
 
 
-def test_pairs_of_systems_turned_round_by_hand():
-    assert beyond.turned([1, 2, 3], [1, 3, 2]) == (3, 1)
-    assert beyond.turned([1, 2, 3], [3, 2, 1]) == (3, 3)
-    assert beyond.turned([1, 1], [1, 2]) == (1, 0)  # a tie is not turned
+def test_fields_that_are_off_leave_a_run_its_name():
+    plain = resolve()
+    off = resolve(reconstruction_error=False, missing_pattern="protocol")
+    assert off.run_id == plain.run_id
+    named = {resolve(evaluate_rates=r).run_id for r in [(0.5, 0), (0.0, 0.5, 0.5)]}
+    assert len(named) == 1  # a set of rates, in whatever order
+    assert plain.run_id not in named
 
 
-def rates_frames():
-    runs = [run(f"a{s}", seed=s) for s in SEEDS]
-    runs += [run(f"m{s}", seed=s, train_rates="mixed") for s in SEEDS]
-    tests = [
-        {"run_id": r["run_id"], "missing_rate": rate, "metric": "MAE"}
-        | {"pattern": "protocol", "value": rate + (0.1 if r["train_rates"] else 0.2)}
-        for r in runs
-        for rate in (0.0, 0.5)
+def test_further_tests_combine_rates_and_patterns():
+    config = resolve(
+        missing_rate=0.3,
+        evaluate_rates=(0.5, 1.0),
+        evaluate_patterns=("bursts", "no-text"),
+    )
+    assert config.evaluations == [
+        (0.5, "protocol"),
+        (1.0, "protocol"),
+        (0.5, "bursts"),
+        (1.0, "bursts"),
+        (1.0, "no-text"),
     ]
-    return {"load_runs": pd.DataFrame(runs), "load_evaluations": pd.DataFrame(tests)}
-
-
-def test_train_rate_against_test_rate(stored):
-    stored(**rates_frames())
-    table = beyond.rates_table("MAE")
-    assert table.cells.to_dict("records") == [
-        {
-            "System": "MFMB-Net",
-            "Trained at": trained,
-            "0.0": f"{base:.3f} ± 0.000 [3 seeds]",
-            "0.5": f"{base + 0.5:.3f} ± 0.000 [3 seeds]",
-        }
-        for trained, base in (("0.0", 0.2), ("mixed", 0.1))
+    assert resolve(missing_rate=0.3, evaluate_patterns=("audio",)).evaluations == [
+        (0.3, "audio")
     ]
-    picture = beyond.rates_picture("MAE")
-    assert "MFMB-Net 2 of 2" in picture.alt  # mixed rates win at both
 
 
-def test_selection_counts_what_the_test_split_buys(stored):
-    runs = pd.DataFrame([run(f"a{s}", seed=s) for s in SEEDS])
-    rows = []
-    for run_id in runs["run_id"]:
-        # Validation MAE is best in epoch 1, test accuracy in epoch 2.
-        for epoch, mae, acc in ((1, 0.5, 0.70), (2, 0.6, 0.75)):
-            for split in ("valid", "test"):
-                own = {"run_id": run_id, "epoch": epoch, "split": split}
-                rows.append(own | {"metric": "MAE", "value": mae})
-                rows.append(own | {"metric": "Non0_acc_2", "value": acc})
-    stored(load_runs=runs, load_epochs=pd.DataFrame(rows))
-    (row,) = beyond.selection_table("Non0_acc_2").cells.to_dict("records")
-    assert row["validation-best"].startswith("70.00")
-    assert row["test-best buys"] == "+5.00"
-    assert "buys 5.00" in beyond.selection_in_words("Non0_acc_2")
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"missing_pattern": "words", "missing_rate": 0.5}, "known: protocol, text"),
+        ({"missing_pattern": "audio"}, "at missing_rate 0 is the complete data"),
+        ({"missing_pattern": "no-text", "missing_rate": 0.5}, "must be 1, got 0.5"),
+        ({"train_rates": "all"}, "train_rates: .*'mixed'"),
+        ({"train_rates": "mixed", "missing_rate": 0.5}, "no missing_rate of its own"),
+        ({"train_rates": "mixed", "missing_pattern": "no-text"}, "cannot mix it"),
+        ({"evaluate_rates": ()}, "an empty list"),
+        ({"evaluate_rates": (0.5, 1.5)}, "between 0 and 1"),
+        ({"evaluate_patterns": ("burst",)}, "known: protocol, .*bursts"),
+        ({"evaluate_patterns": ("bursts",)}, "name evaluate_rates"),
+        (
+            {"missing_pattern": "no-text", "missing_rate": 1.0, "evaluate_rates": (0,)},
+            "name evaluate_patterns",
+        ),
+        ({"reconstruction_error": True}, "needs missing steps"),
+        (
+            {
+                "reconstruction_error": True,
+                "missing_rate": 0.5,
+                "encoder_mode": "finetune",
+            },
+            "needs encoder_mode 'frozen'",
+        ),
+        ({"selection": "best"}, "selection: .*'all'"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_with_a_way_out(fields, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        resolve(**fields)
+    assert len(str(caught.value)) < 200
 
 
-def test_noise_tells_which_seed_moved(stored):
-    values = [0.9, 1.0, 1.1]
-    runs = []
-    for number, value in enumerate(values):
-        usual = {"missing_rate": 0.5, "data_order_seed": 1111}
-        moved = (
-            {"seed": number + 1},
-            {"mask_seed": number + 1},
-            {"data_order_seed": number + 1},
-        )
-        runs += [
-            {**run(f"{number}{kind}", **{**usual, **m}), "test_MAE": value}
-            for kind, m in enumerate(moved)
-        ]
-    stored(load_runs=pd.DataFrame(runs))
-    cells = beyond.noise_table("MAE").cells.set_index("What is drawn anew")
-    assert list(cells.index) == ["run seed", "masks", "data order"]
-    assert cells.at["masks", "Mean"] == "1.000"
-    assert cells.at["masks", "Standard deviation"].startswith("0.100 [")
-    # 2 (2 * 0.1 / 0.003)^2 = 8888.9 runs to see a gain of 0.003
-    assert cells.at["masks", "Seeds needed"] == "8889"
+# --- training on mixed rates ----------------------------------------------------------
 
 
-def test_reconstruction_is_compared_with_the_best_imputation(stored):
-    runs = pd.DataFrame([run("a", missing_rate=0.5, reconstruction_error=True)])
-    errors = {"model": 0.8, "zero": 1.0, "mean": 0.9, "last": 1.1, "input": 0.5}
-    usual = {"run_id": "a", "missing_rate": 0.5}
+def test_each_training_sample_has_one_rate_and_validation_every_one(small):
+    rates, valid_rates = (0.0, 0.5, 1.0), (0.0, 1.0)
+    mixed = prepare_mixed(small, rates=rates, valid_rates=valid_rates, seed=3, **FROZEN)
+    drawn = np.random.default_rng(3).integers(3, size=40)
+    assert set(drawn) == {0, 1, 2}
+    for place, rate in enumerate(rates):
+        own = damaged_split(small.splits["train"], missing_rate=rate, **FROZEN)
+        rows = torch.from_numpy(np.flatnonzero(drawn == place))
+        for field in ("inputs", "targets", "missing"):
+            for m, expected in getattr(own, field).items():
+                assert torch.equal(
+                    getattr(mixed["train"], field)[m][rows], expected[rows]
+                )
+    assert torch.equal(mixed["train"].labels, small.splits["train"].labels)
+    for part, rate in enumerate(valid_rates):
+        own = damaged_split(small.splits["valid"], missing_rate=rate, **FROZEN)
+        rows = slice(10 * part, 10 * part + 10)
+        assert torch.equal(mixed["valid"].inputs["text"][rows], own.inputs["text"])
+        assert torch.equal(mixed["valid"].labels[rows], own.labels)
+    assert not mixed["test"].damaged
+
+
+def test_one_model_for_all_rates(quick, monkeypatch):
+    monkeypatch.setattr(runs, "MIXED_RATES", (0.0, 0.5, 1.0))  # fewer to encode
+    record = quick(train_rates="mixed", evaluate_rates=(0.0, 1.0))
+    by_rate = mae_by_test(record)
+    assert by_rate[0.0, "protocol"] == record.metrics["test"]["MAE"]
+    assert by_rate[1.0, "protocol"] != by_rate[0.0, "protocol"]
+
+
+def mae_by_test(record):
+    return {
+        (row["missing_rate"], row["pattern"]): row["value"]
+        for row in record.evaluations
+        if row["metric"] == "MAE"
+    }
+
+
+# --- further tests, selection, order --------------------------------------------------
+
+
+def test_the_chosen_checkpoint_is_tested_elsewhere(quick):
+    record = quick(
+        missing_rate=0.5,
+        evaluate_rates=(0.0, 0.5),
+        evaluate_patterns=("no-audio", "text"),
+    )
+    found = mae_by_test(record)
+    assert set(found) == {
+        (0.0, "protocol"),
+        (0.5, "protocol"),
+        (1.0, "no-audio"),
+        (0.0, "text"),
+        (0.5, "text"),
+    }
+    assert found[0.5, "protocol"] == record.metrics["test"]["MAE"]
+    # This model reads nothing but text.
+    assert found[1.0, "no-audio"] == found[0.0, "protocol"]
+    assert found[0.5, "text"] == found[0.5, "protocol"]
+    assert {row["evaluation"] for row in record.evaluations} == {"rate", "pattern"}
+    # Trained and tested without a word of text.
+    without = quick(missing_pattern="no-text", missing_rate=1.0)
+    assert without.metrics["test"]["MAE"] != record.metrics["test"]["MAE"]
+
+
+def test_watching_every_epoch_changes_nothing_else(quick):
+    # Dropout draws random numbers: a look at the test split must not use any up.
+    plain, watched = (
+        quick("TFR-Net", missing_rate=0.5, max_epochs=2, selection=selection)
+        for selection in (None, "all")
+    )
+    assert np.array_equal(plain.predictions, watched.predictions)
+    assert (plain.curves, plain.epoch_metrics) == (watched.curves, [])
+    frame = pd.DataFrame(watched.epoch_metrics)
+    assert set(frame["epoch"]) == {1, 2}
+    chosen = frame[(frame["epoch"] == watched.best_epoch) & (frame["split"] == "test")]
+    scores = dict(zip(chosen["metric"], chosen["value"], strict=True))
+    assert scores == pytest.approx(watched.metrics["test"], nan_ok=True)
+    frame = frame.assign(run_id=watched.run_id)
+    rules = scores_by_rule(frame).set_index(["rule", "metric"])
+    ours = rules.loc[("validation-best", "MAE")]
+    assert ours["epoch"] == watched.best_epoch
+
+
+def test_a_reference_has_one_epoch_to_choose(quick):
+    record = quick("constant", selection="all")
+    assert {row["epoch"] for row in record.epoch_metrics} == {0}
+
+
+def test_the_order_of_the_data_has_its_own_seed(quick):
+    plain = quick(seed=7).predictions
+    assert np.array_equal(plain, quick(seed=7, data_order_seed=7).predictions)
+    other = quick(seed=7, data_order_seed=8).predictions
+    assert not np.array_equal(plain, other)
+    assert not np.array_equal(other, quick(seed=6, data_order_seed=8).predictions)
+
+
+def test_rules_by_hand():
     rows = [
-        {**usual, "modality": m, "method": k, "metric": "rmse", "value": v}
-        for m in ("text", "audio", "vision")
-        for k, v in (errors if m == "text" else {**errors, "model": 0.95}).items()
+        # epoch, valid MAE, valid Corr, test MAE, test Corr
+        (1, 0.9, 0.5, 0.8, 0.1),
+        (2, 0.7, 0.2, 0.9, 0.2),
+        (3, 0.7, math.nan, 0.6, 0.7),
+        (4, 0.8, 0.6, 0.7, 0.9),
     ]
-    link = {"modality": "all", "method": "model", "metric": "spearman", "value": 0.25}
-    stored(load_runs=runs, load_reconstructions=pd.DataFrame([*rows, usual | link]))
-    words = beyond.reconstruction_in_words()
-    assert "MFMB-Net in 1 of 3 cells" in words
-    assert "Spearman correlation of 0.25" in words
-    cells = beyond.reconstruction_table().cells
-    assert cells["model"].tolist() == ["0.950", "0.800", "0.950"]  # audio, text, vision
-
-
-def test_a_duel_is_told_in_gains(stored):
-    row = {"first": "MFMB-Net", "second": "MIT-FRNet", "dataset": "mosi"}
-    row |= {"view": "clip-context", "n": 3, "p": 0.01, "better": 1.0}
-    pairs = pd.DataFrame(
+    frame = pd.DataFrame(
         [
-            {**row, "at": at, "metric": metric, "gain": g, "lo": g - 0.1, "hi": g + 0.1}
-            for at, g in (("0.0", 0.2), ("0.5", -0.05), ("AUILC", 0.0))
-            for metric in ("MAE", "Corr", "Mult_acc_5")
-        ]
+            ("a", epoch, split, metric, value)
+            for epoch, *values in rows
+            for (split, metric), value in zip(
+                [(s, m) for s in ("valid", "test") for m in ("MAE", "Corr")],
+                values,
+                strict=True,
+            )
+        ],
+        columns=["run_id", "epoch", "split", "metric", "value"],
     )
-    stored(duels, load_pairs=pairs)
-    names = ("MFMB-Net", "MIT-FRNet", "mosi", "clip-context")
-    cells = duels.duel_table(*names).cells
-    assert cells.at[0, "MAE"] == "+0.200 [+0.100 to +0.300]"
-    assert cells.at[0, "Acc-5"] == "+20.00 [+10.00 to +30.00]"
-    assert cells["At"].tolist() == ["rate 0.0", "rate 0.5", "AUILC"]
-    words = duels.duel_in_words(*names)
-    assert "better than MIT-FRNet at 1 of 2 missing rates (surely at 1)" in words
-    assert duels.duel_picture(*names).alt == words
-    other = duels.duel_table("MFMB-Net", "MIT-FRNet", "sims", "clip-context")
-    assert "study run matrix-sims" in other.data
+    found = scores_by_rule(frame).set_index(["rule", "metric"])
+    assert set(found.index.get_level_values("rule")) == set(RULES)
+    expected = {
+        ("validation-best", "MAE"): (2, 0.9),
+        ("validation-best", "Corr"): (2, 0.2),
+        ("best-per-metric", "MAE"): (2, 0.9),
+        ("best-per-metric", "Corr"): (4, 0.9),
+        ("test-best", "MAE"): (3, 0.6),
+        ("test-best", "Corr"): (4, 0.9),
+    }
+    for key, (epoch, value) in expected.items():
+        assert tuple(found.loc[key, ["epoch", "value"]]) == (epoch, value)
 
 
-def test_f1_definitions_side_by_side(monkeypatch):
-    scores = {"Non0_acc_2": (0.6, 0.7), "Non0_F1": (0.5, 0.6)}
-    scores["Non0_F1_swapped"] = (0.8, 0.7)
-    wide = pd.DataFrame(
-        {"missing_rate": 1.0, "model": ["TFN", "MulT"], "variant": "paper", "n": 3.0}
-        | {key: np.array(values) for key, values in scores.items()}
+# --- reconstruction -------------------------------------------------------------------
+
+
+def test_the_last_kept_step_is_carried_forward():
+    inputs = torch.tensor([[[1.0], [2.0], [3.0], [4.0]]] * 2)  # (2, 4, 1)
+    kept = torch.tensor([[True, False, False, True], [False, True, False, False]])
+    found = last_kept(inputs, kept, torch.tensor([9.0]))[..., 0]
+    assert found.tolist() == [[1, 1, 1, 4], [9, 2, 2, 2]]
+
+
+class Rebuilds(Model):
+    """Answers every step with the target plus an offset per sample."""
+
+    def __init__(self, offset):
+        super().__init__()
+        self.offset = nn.Parameter(offset)
+        self.loss_weights = {"task": 1.0}
+
+    def forward(self, batch):
+        rebuilt = {
+            m: batch.steps[m].pack(x + self.offset[batch.index][:, None, None])
+            for m, x in batch.targets.items()
+        }
+        return Outputs(torch.zeros(len(batch.labels)), rebuilt)
+
+
+def one_feature_split():
+    """Three samples of up to four steps of one feature, the same in each modality."""
+    values = torch.tensor([[1.0, 3, 1, 3], [3, 1, 0, 0], [1, 3, 0, 0]])[..., None]
+    mask = torch.tensor(
+        [[True] * 4, [True, True, False, False], [True, True, False, False]]
     )
-    runs = pd.DataFrame([run("a", "TFN", missing_rate=1.0)])
-    monkeypatch.setattr(duels, "_f1", lambda *_: wide)
-    monkeypatch.setattr(duels, "_main", lambda *_: runs)
-    cells = duels.f1_table("mosi", "clip-context").cells.set_index("System")
-    assert cells.at["TFN", "Swapped minus correct"] == "+30.00"
-    assert (cells.at["TFN", "Place, correct"], cells.at["TFN", "Place, swapped"]) == (
-        "2",
-        "1",
+    missing = torch.zeros_like(mask)
+    missing[0, 1] = missing[0, 2] = missing[1, 0] = True
+    names = ("text", "audio", "vision")
+    damaged = values.masked_fill(missing[..., None], 0.0)
+    return DeviceSplit(
+        "test",
+        dict.fromkeys(names, damaged),
+        dict.fromkeys(names, values),
+        dict.fromkeys(names, mask),
+        dict.fromkeys(names, missing),
+        torch.zeros(3),
+        {},
+        {},
     )
-    words = duels.f1_in_words("mosi", "clip-context")
-    assert "most for TFN at missing rate 1.0" in words
-    assert "turn 1 of 1 pairs" in words
+
+
+def test_errors_of_reconstruction_by_hand():
+    split = one_feature_split()
+    scale = scales(split)
+    # Real steps: 1 3 1 3, 3 1, 1 3: mean 2, standard deviation 1.
+    assert scale["audio"].mean.tolist() == [2.0]
+    assert scale["audio"].spread.tolist() == [1.0]
+    model = Rebuilds(torch.tensor([0.5, -2.0, 7.0]))
+    rows, samples = reconstruction_errors(
+        model, split, scale, np.array([0.1, 0.3, 9.0])
+    )
+    rmse = {
+        row["method"]: row["value"]
+        for row in rows
+        if (row["modality"], row["metric"]) == ("audio", "rmse")
+    }
+    # Missing: 3 and 1 of the first, 3 of the second sample.
+    assert rmse == pytest.approx(
+        {
+            "model": math.sqrt((0.25 + 0.25 + 4) / 3),
+            "zero": math.sqrt((9 + 1 + 9) / 3),
+            "mean": 1.0,
+            # the first keeps 1 before; the second has nothing before: the mean
+            "last": math.sqrt((4 + 0 + 1) / 3),
+            "input": math.sqrt((9 + 1 + 9) / 3),
+        }
+    )
+    assert samples["all"][:2] == pytest.approx([0.5, 2.0])
+    assert math.isnan(samples["all"][2])  # nothing is missing there
+    (pearson,) = [
+        row for row in rows if (row["modality"], row["metric"]) == ("all", "pearson")
+    ]
+    assert pearson["n"] == 2
+    assert math.isnan(pearson["value"])  # two points always lie on a line
+
+
+@pytest.mark.parametrize("variant", ["paper", "released"])
+def test_a_run_tells_how_well_it_rebuilds(quick, variant):
+    record = quick(
+        "TFR-Net",
+        variant=variant,
+        missing_rate=0.5,
+        evaluate_rates=(0.0, 1.0),
+        reconstruction_error=True,
+        max_epochs=1,
+    )
+    frame = pd.DataFrame(record.reconstruction)
+    assert set(frame["missing_rate"]) == {0.5, 1.0}  # nothing to rebuild at 0
+    errors = frame[frame["metric"] == "rmse"].set_index(
+        ["missing_rate", "modality", "method"]
+    )["value"]
+    assert len(errors) == 2 * 3 * 5
+    # All of audio is missing: no last step, so the mean; what the model gets is zeros.
+    assert errors[1.0, "audio", "last"] == errors[1.0, "audio", "mean"]
+    assert errors[1.0, "audio", "input"] == errors[1.0, "audio", "zero"]
+    assert errors[0.5, "audio", "last"] != errors[0.5, "audio", "mean"]
+    correlated = frame[(frame["metric"] == "spearman") & (frame["modality"] == "all")]
+    assert (correlated["n"] == 12).all()
+    assert correlated["value"].between(-1, 1).all()
+    assert len(record.sample_errors[0]["all"]) == 12
+
+
+@pytest.mark.parametrize("model", ["FC(T)", "constant"])
+def test_what_reconstructs_nothing_says_so_before_it_is_trained(quick, model):
+    with pytest.raises(ConfigError, match=r"reconstructs nothing"):
+        quick(model, missing_rate=0.5, reconstruction_error=True)
