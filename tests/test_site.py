@@ -85,9 +85,7 @@ def test_the_manifest_names_commit_packages_data_and_results():
 def test_the_papermill_command_gives_the_first_parameter():
     command = site.papermill_command(PAGE, read_page(PAGE))
     assert f"jupytext --to ipynb -o - {PAGE}" in command
-    assert command.endswith(
-        "papermill - build/train.ipynb -k python3 -p model MIT-FRNet"
-    )
+    assert command.endswith("papermill - train.ipynb -k python3 -p model MIT-FRNet")
 
 
 def test_a_page_has_no_launch_button_where_no_repository_is_known():
