@@ -78,7 +78,7 @@ def test_train_rate_against_test_rate(stored):
         for trained, base in (("0.0", 0.2), ("mixed", 0.1))
     ]
     picture = beyond.rates_picture("MAE")
-    assert "MFMB-Net 2 of 2" in picture.alt  # mixed rates win at both
+    assert "MFMB-Net at 2 of 2" in picture.alt  # mixed rates win at both
 
 
 def test_selection_counts_what_the_test_split_buys(stored):
@@ -181,3 +181,39 @@ def test_f1_definitions_side_by_side(monkeypatch):
     words = duels.f1_in_words("mosi", "clip-context")
     assert "most for TFN at missing rate 1.0" in words
     assert "turn 1 of 1 pairs" in words
+
+
+def test_fine_tuning_is_compared_cell_by_cell(stored):
+    row = {"dataset": "mosi", "view": "clip-context", "encoder": "minilm", "n": 3}
+    row |= {"model": "TFN", "variant": "paper", "metric": "MAE", "missing_rate": 0.5}
+    frames = pd.DataFrame(
+        [
+            {**row, "encoder_mode": "frozen", "mean": 1.0},
+            {**row, "encoder_mode": "finetune", "mean": 0.9},
+            {**row, "encoder_mode": "frozen", "mean": 0.5, "missing_rate": 0.0},
+        ]
+    )
+    stored(load_summary=frames, load_runs=pd.DataFrame([run("a", "TFN")]))
+    stored(main_runs=frames)
+    words = beyond.encoders_in_words("mosi", "clip-context")
+    assert "better in 1 of 1 cells" in words
+    assert "+0.100 on average" in words
+    stored(main_runs=frames[frames["encoder_mode"] == "frozen"])
+    assert "no runs with a fine-tuned" in beyond.encoders_in_words(
+        "mosi", "clip-context"
+    )
+
+
+def test_the_damage_that_costs_most(stored):
+    runs = pd.DataFrame([run("a", missing_rate=0.5)])
+    tests = pd.DataFrame(
+        [
+            {"run_id": "a", "missing_rate": 1.0, "metric": "MAE"}
+            | {"pattern": pattern, "value": value}
+            for pattern, value in (("no-text", 1.4), ("no-audio", 1.0), ("bursts", 1.2))
+        ]
+    )
+    stored(load_runs=runs, load_evaluations=tests)
+    assert "MFMB-Net no-text (1.400)" in beyond.patterns_in_words("MAE")
+    row = beyond.patterns_table("MAE").cells.iloc[0]
+    assert row["bursts"] == "1.200 [1 seed]"

@@ -15,6 +15,7 @@ from IPython.display import Markdown
 
 from msa.data.contract import MODALITIES
 from msa.data.missing import PATTERNS
+from msa.data.registry import source
 from msa.report.labels import (
     MISSING,
     axis_label,
@@ -152,6 +153,40 @@ def patterns_table(metric: str = "MAE") -> Shown:
     return _crossed(own, metric, "pattern", "patterns")
 
 
+def rates_in_words(metric: str = "MAE") -> str:
+    """Say at how many test rates the model of mixed rates is the best of its kind."""
+    own = _evaluated("rates", metric)
+    if own.empty:
+        return "No run of the study `rates` is published yet."
+    best, told = _best_trained(own, metric, "tested"), []
+    for model in system_order(own["model"]):
+        mine = best.loc[model]
+        told.append(f"{model} at {(mine == 'mixed').sum()} of {len(mine)}")
+    return f"The model of mixed rates is the best of its kind: {', '.join(told)} rates."
+
+
+def patterns_in_words(metric: str = "MAE") -> str:
+    """Say which damage hurts each system most."""
+    own = _evaluated("patterns", metric)
+    if own.empty:
+        return "No run of the study `patterns` is published yet."
+    means = own.groupby(["model", "pattern"])["value"].mean().unstack()
+    higher = METRICS[metric].higher_is_better
+    worst = means.idxmin(axis=1) if higher else means.idxmax(axis=1)
+    told = ", ".join(
+        f"{model} {worst[model]} ({printed(metric, means.at[model, worst[model]])})"
+        for model in system_order(means.index)
+    )
+    return f"What costs most in {axis_label(metric)}, mean over both trainings: {told}."
+
+
+def _best_trained(own: pd.DataFrame, metric: str, across: str) -> pd.Series:
+    """Return the training that does best, by model and what it is tested on."""
+    means = own.groupby(["model", across, "trained"])["value"].mean().unstack()
+    higher = METRICS[metric].higher_is_better
+    return means.idxmax(axis=1) if higher else means.idxmin(axis=1)
+
+
 def _crossed(own: pd.DataFrame, metric: str, across: str, name: str) -> Table:
     rows = []
     columns = list(dict.fromkeys(own[across]))
@@ -202,14 +237,7 @@ def rates_picture(metric: str = "MAE") -> Shown:
         axes.flat[0].set_ylabel(axis_label(metric))
         handles, labels = axes.flat[0].get_legend_handles_labels()
         figure.legend(handles, labels, title="trained at", loc="outside right upper")
-    best = own.groupby(["model", "tested", "trained"])["value"].mean().unstack()
-    higher = METRICS[metric].higher_is_better
-    winner = best.idxmax(axis=1) if higher else best.idxmin(axis=1)
-    told = ", ".join(
-        f"{model} {(winner.loc[model] == 'mixed').sum()} of {len(winner.loc[model])}"
-        for model in models
-    )
-    alt = f"Test rates at which the model of mixed rates is best: {told}."
+    alt = rates_in_words(metric)
     caption = (
         f"{axis_label(metric)} by the missing rate of the test, a line per training "
         f"rate (mean of seeds, dots are seeds). {describe(own)}"
@@ -358,12 +386,22 @@ def noise_picture(metric: str = "MAE") -> Shown:
         axis.set_xticks(range(len(kinds)), [f"{k} drawn anew" for k in kinds])
         axis.set_ylabel(axis_label(metric))
         figure.legend(loc="outside right upper")
-    spreads = own.groupby("kind")["value"].std()
-    alt = "Standard deviation over all systems: " + ", ".join(
-        f"{kind} {printed(metric, value)}" for kind, value in spreads.items()
-    )
+    alt = noise_in_words(metric)
     caption = f"Every run of the noise study, {axis_label(metric)}. {describe(own)}"
-    return Picture.of(figure, f"noise-{metric}", f"{alt}.", caption)
+    return Picture.of(figure, f"noise-{metric}", alt, caption)
+
+
+def noise_in_words(metric: str = "MAE") -> str:
+    """Say how much each kind of seed moves a metric, mean over the systems."""
+    own = _noise(metric)
+    if own.empty:
+        return "No run of the study `noise` is published yet."
+    spreads = own.groupby(["kind", "model"])["value"].std().groupby("kind").mean()
+    told = ", ".join(f"{kind} {printed(metric, s)}" for kind, s in spreads.items())
+    return (
+        f"Standard deviation of {axis_label(metric)}, mean over systems: {told}; "
+        f"MFMB-Net counts {printed(metric, DIFFERENCES[metric])} as a gain."
+    )
 
 
 # --- reconstruction -------------------------------------------------------------------
@@ -465,33 +503,22 @@ def _rebuilt() -> pd.DataFrame:
 
 def encoders_table(dataset: str, view: str, metric: str = "MAE") -> Shown:
     """Put systems with a frozen text encoder beside the same with a trained one."""
-    own = main_runs(load_summary())
-    own = own[(own["dataset"] == dataset) & (own["view"] == view)]
-    own = own[own["metric"] == metric]
-    modes = own.pivot_table(
-        index=["missing_rate", "model"], columns="encoder_mode", values=["mean", "n"]
-    )
-    if "finetune" not in set(own["encoder_mode"]):
+    both = _encoders(dataset, view, metric)
+    if both.empty:
         return not_run("finetuned")
-    both = modes.dropna().reset_index()
-    order = {model: i for i, model in enumerate(system_order(both["model"]))}
-    both = both.assign(order=both["model"].map(order))
-    both = both.sort_values(["missing_rate", "order"])
-    sign = 1 if METRICS[metric].higher_is_better else -1
-    frozen, trained = both["mean", "frozen"], both["mean", "finetune"]
     frame = pd.DataFrame(
         {
             "Rate": both["missing_rate"].map("{:.1f}".format),
             "System": both["model"],
-            "Frozen": [printed(metric, v) for v in frozen],
-            "Fine-tuned": [printed(metric, v) for v in trained],
+            "Frozen": [printed(metric, v) for v in both["mean_frozen"]],
+            "Fine-tuned": [printed(metric, v) for v in both["mean"]],
             "Gain": [
-                f"{sign * shown(metric, d):+.{decimals_of(metric)}f}"
-                for d in trained - frozen
+                f"{shown(metric, gain):+.{decimals_of(metric)}f}"
+                for gain in both["gain"]
             ],
             "Seeds": [
                 f"{a:.0f} and {b:.0f}"
-                for a, b in zip(both["n", "frozen"], both["n", "finetune"], strict=True)
+                for a, b in zip(both["n_frozen"], both["n"], strict=True)
             ],
         }
     )
@@ -501,4 +528,36 @@ def encoders_table(dataset: str, view: str, metric: str = "MAE") -> Shown:
         f"{axis_label(metric)} with a frozen and with a fine-tuned text encoder, means "
         f"over seeds; gain of fine-tuning, positive is better. {describe(runs)}"
     )
-    return plain_table(frame, frame, f"encoders-{dataset}-{metric}", caption)
+    return plain_table(frame, both, f"encoders-{dataset}-{metric}", caption)
+
+
+def encoders_in_words(dataset: str, view: str, metric: str = "MAE") -> str:
+    """Say how often fine-tuning the encoder helps, and how much."""
+    both, title = _encoders(dataset, view, metric), source(dataset, view).title
+    if both.empty:
+        return f"{title} has no runs with a fine-tuned encoder yet."
+    gains = both["gain"].map(lambda gain: shown(metric, gain))
+    places = decimals_of(metric)
+    return (
+        f"{title}: fine-tuning is better in {(gains > 0).sum()} of {len(gains)} cells "
+        f"of {axis_label(metric)}, by {gains.mean():+.{places}f} on average (from "
+        f"{gains.min():+.{places}f} to {gains.max():+.{places}f})."
+    )
+
+
+def _encoders(dataset: str, view: str, metric: str) -> pd.DataFrame:
+    """Return cells that were run both ways, with the gain of fine-tuning."""
+    own = main_runs(load_summary())
+    own = own[(own["dataset"] == dataset) & (own["view"] == view)]
+    own = own[own["metric"] == metric]
+    frozen = own[own["encoder_mode"] == "frozen"]
+    trained = own[own["encoder_mode"] == "finetune"]
+    keys = ["missing_rate", "model", "variant", "encoder"]
+    both = trained.merge(frozen, on=keys, suffixes=("", "_frozen"))
+    sign = 1 if METRICS[metric].higher_is_better else -1
+    order = {model: i for i, model in enumerate(system_order(both["model"]))}
+    both = both.assign(
+        gain=sign * (both["mean"] - both["mean_frozen"]),
+        order=both["model"].map(order),
+    )
+    return both.sort_values(["missing_rate", "order"]).reset_index(drop=True)
