@@ -129,6 +129,15 @@ def test_the_loss_table_has_the_weights_of_the_model():
     assert (cells["Paper"] != "").all()
 
 
+@trained
+def test_the_code_of_a_page_is_the_code_that_ran(name):
+    text = walk.source_of(walk.walk(name)).data
+    assert text.count("```python") == len(ANATOMIES[name].code)
+    for key in ANATOMIES[name].code:
+        method = key.removesuffix("()").rpartition(".")[2]
+        assert f"def {method}(" in text
+
+
 # --- pictures -------------------------------------------------------------------------
 
 

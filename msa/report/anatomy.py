@@ -67,14 +67,15 @@ class Anatomy:
         Every loss term (``*`` is any ending) and where it stands in the paper.
     reads : tuple of str
         Parts whose results the loss reads.
-    methods : tuple of str
-        Methods of the model whose source its page shows.
+    code : tuple of str
+        What its page shows the source of: methods of the model and of its submodules
+        (``"macro.forward"``), and functions as in ``calls``.
     """
 
     parts: tuple[Part, ...]
     terms: Mapping[str, str]
     reads: tuple[str, ...]
-    methods: tuple[str, ...] = ("forward",)
+    code: tuple[str, ...] = ("forward",)
 
     def place(self, name: str) -> tuple[Part, str] | None:
         """Return the part that a submodule or function is, and its place in the paper.
@@ -225,6 +226,14 @@ _MFMB_NET = Anatomy(
     ),
     terms={"task": "eq. 17", "reconstruction_*": "eq. 18"},
     reads=("predict", "compare"),
+    code=(
+        "forward",
+        "align.forward",
+        "macro.forward",
+        "micro.gate.text.forward",
+        "micro.fuse.0.forward",
+        "rebuild.each.text.forward",
+    ),
 )
 
 _FRONT = (
@@ -306,6 +315,13 @@ _MIT_FRNET = Anatomy(
     ),
     terms={"task": "eq. 23", "reconstruction_*": "eqs. 19-20", "similarity": "eq. 22"},
     reads=("classify", "rebuild", "compare"),
+    code=(
+        "forward",
+        "relate.forward",
+        "condense.text.forward",
+        "compare.forward",
+        "mit_frnet.gaussian_kl()",
+    ),
 )
 
 _TFR_NET = Anatomy(
@@ -326,6 +342,7 @@ _TFR_NET = Anatomy(
     ),
     terms={"task": "eq. 23", "reconstruction_*": "cf. eq. 19"},
     reads=("classify", "compare"),
+    code=("forward", "relate.forward", "condense.text.forward"),
 )
 
 
@@ -374,6 +391,7 @@ _TFN = Anatomy(
     ),
     terms={"task": "absolute error"},
     reads=("infer",),
+    code=("forward", "embed.forward", "tfn.outer()"),
 )
 
 _LMF = Anatomy(
@@ -393,7 +411,7 @@ _LMF = Anatomy(
     ),
     terms={"task": "absolute error"},
     reads=("fuse",),
-    methods=("forward", "parameter_groups"),
+    code=("forward", "fuse.forward"),
 )
 
 _MULT = Anatomy(
@@ -524,7 +542,7 @@ _MISA = Anatomy(
         "reconstruction": "reconstruction loss",
     },
     reads=("predict", "apart", "rebuild"),
-    methods=("forward", "part_losses"),
+    code=("forward", "part_losses", "misa.cmd()", "misa.difference()"),
 )
 
 _SELF_MM = Anatomy(
@@ -572,7 +590,12 @@ _SELF_MM = Anatomy(
     ),
     terms={"task": "multimodal task", "unimodal_*": "weighted unimodal task"},
     reads=("tasks", "labels"),
-    methods=("vectors", "objective"),
+    code=(
+        "vectors",
+        "objective",
+        "label_memory.relative_distance()",
+        "label_memory.generated_label()",
+    ),
 )
 
 _MMIM = Anatomy(
@@ -650,7 +673,7 @@ _MMIM = Anatomy(
         "entropy": "input level, entropy",
     },
     reads=("predict", "contrast", "bounds"),
-    methods=("objective", "fit_bound"),
+    code=("objective", "fit_bound", "entropy", "contrast.text.forward"),
 )
 
 

@@ -301,16 +301,27 @@ def terms_table(found: Walk) -> Table:
 
 
 def source_of(found: Walk) -> Markdown:
-    """Show the methods of the model that its description names."""
-    kind = type(found.model)
-    parts = [
-        textwrap.dedent(inspect.getsource(getattr(kind, method)))
-        for method in found.anatomy.methods
-    ]
-    where = f"{kind.__module__.replace('.', '/')}.py"
-    return Markdown(
-        f"`{kind.__name__}` in `{where}`:\n\n```python\n" + "\n".join(parts) + "```"
-    )
+    """Show the code that the model's description names, each piece with its place."""
+    return Markdown("\n\n".join(_piece(found.model, key) for key in found.anatomy.code))
+
+
+def _piece(model: Model, key: str) -> str:
+    if key.endswith("()"):
+        kind = _function(key)
+        code, title = kind, kind.__name__
+    else:
+        path, _, method = key.rpartition(".")
+        kind = type(model.get_submodule(path))
+        code = getattr(kind, method)
+        title = f"{kind.__name__}.{method}"
+    place = f"{kind.__module__.replace('.', '/')}.py"
+    source = textwrap.dedent(inspect.getsource(code))
+    return f"`{title}` in `{place}`:\n\n```python\n{source}```"
+
+
+def _function(name: str) -> Callable:
+    place, _, attribute = name.removesuffix("()").rpartition(".")
+    return getattr(importlib.import_module(f"msa.models.{place}"), attribute)
 
 
 def variants_table(*names: str, dataset: str = "mosi", rate: float = RATE) -> Table:
