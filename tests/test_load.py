@@ -187,6 +187,7 @@ def test_folders_follow_their_variables(monkeypatch, tmp_path):
         ("MSA_MODELS", paths.models_dir, "data/models"),
         ("MSA_STORE", paths.store_dir, "runs"),
         ("MSA_CACHE", paths.cache_dir, ".cache/msa"),
+        ("MSA_RESULTS", paths.results_dir, "results"),
     ):
         monkeypatch.delenv(variable, raising=False)
         assert folder() == paths.repo_root() / default

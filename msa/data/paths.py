@@ -44,5 +44,9 @@ def cache_dir() -> Path:
 
 
 def results_dir() -> Path:
-    """Return the folder of published results, which is part of the repository."""
-    return repo_root() / "results"
+    """Return the folder of published results: ``MSA_RESULTS``, else ``results/``.
+
+    The default is part of the repository. Who has other data, such as the papers' own
+    features, can publish elsewhere and read every page from there.
+    """
+    return _folder("MSA_RESULTS", repo_root() / "results")

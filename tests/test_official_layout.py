@@ -1,0 +1,128 @@
+"""The papers' own files: a page of a frame-level claim runs on them unchanged.
+
+The official CMU-MOSI pickle cannot be redistributed. This one is synthetic, with
+exactly its keys, shapes and types, and a handful of clips.
+"""
+
+from __future__ import annotations
+
+import nbformat
+import numpy as np
+import pytest
+
+from msa.data.text import EncoderError, encoder_folder
+from msa.report.notebook import run_notebook
+from msa.study.claims import claim, config_of
+from msa.study.pairs import publish_pairs
+from msa.study.publish import publish
+from msa.study.store import RunStore
+from msa.study.verdicts import load_verdicts, publish_verdicts
+from msa.train.metrics import score
+from msa.train.run import run
+
+SIZES = {"train": 8, "valid": 4, "test": 12}
+CLAIM = "mfmb-complete-mosi-corr-gain"
+
+
+def official_content() -> dict:
+    """Return a file like MMSA's unaligned_50.pkl of CMU-MOSI, with few clips."""
+    rng = np.random.default_rng(0)
+    content = {}
+    for split, count in SIZES.items():
+        tokens = rng.integers(5, 12, count)
+        mask = np.arange(50) < tokens[:, None]
+        ids = np.where(mask, rng.integers(1996, 9000, (count, 50)), 0)
+        ids[:, 0] = 101
+        ids[np.arange(count), tokens - 1] = 102
+        labels = np.linspace(-3, 3, count).astype(np.float32)
+        audio_lengths = rng.integers(20, 375, count).tolist()
+        vision_lengths = rng.integers(20, 500, count).tolist()
+        content[split] = {
+            "raw_text": np.array([f"SENTENCE {row}" for row in range(count)]),
+            "audio": _sequences(rng, audio_lengths, 375, 5),
+            "vision": _sequences(rng, vision_lengths, 500, 20),
+            "id": np.array([f"{split}clip{row}$_${row}" for row in range(count)]),
+            "text": rng.normal(size=(count, 50, 768)).astype(np.float32),
+            "text_bert": np.stack([ids, mask, 0 * ids], axis=1).astype(np.float32),
+            "audio_lengths": audio_lengths,
+            "vision_lengths": vision_lengths,
+            "annotations": np.array(
+                ["Positive" if y > 0 else "Negative" for y in labels]
+            ),
+            "classification_labels": (labels > 0).astype(np.float32),
+            "regression_labels": labels,
+        }
+    return content
+
+
+def _sequences(rng, lengths: list[int], steps: int, width: int) -> np.ndarray:
+    real = np.arange(steps) < np.array(lengths)[:, None]
+    values = rng.normal(size=(len(lengths), steps, width)) * real[:, :, None]
+    return values.astype(np.float32)
+
+
+def fake_record(system: str, seed: int, noise: float) -> dict:
+    """Return a run on complete data that is off by a known pattern."""
+    config = config_of("mosi", "unaligned", system, 0.0, seed)
+    truth = official_content()["test"]["regression_labels"]
+    wave = np.cos(np.arange(len(truth)) * (1 + seed % 7))
+    prediction = np.float32(truth + noise * wave)
+    return {
+        "run_id": config.run_id,
+        "config": config.model_dump(mode="json"),
+        "metrics": {"test": score(prediction, truth, "mosi")},
+        "curves": [],
+        "predictions": prediction,
+        "epochs": 1,
+        "best_epoch": 1,
+        "seconds": {"train": 1.0},
+        "parameters": 1,
+        "peak_memory_mb": 1.0,
+        "environment": {},
+    }
+
+
+@pytest.fixture
+def home(tmp_path, tiny_file, monkeypatch):
+    """Put the synthetic file where the official one goes; results go beside it."""
+    data = tiny_file(content=official_content(), view="unaligned")
+    monkeypatch.setenv("MSA_DATA", str(data))
+    monkeypatch.setenv("MSA_RESULTS", str(tmp_path / "results"))
+    return tmp_path
+
+
+def test_a_model_trains_on_the_official_layout(home):
+    try:
+        encoder_folder("minilm")
+    except EncoderError as error:
+        pytest.skip(f"needs the text encoder: {error}")
+    config = config_of("mosi", "unaligned", "FC(A)", 0.3, 1111)
+    found = run(config.model_copy(update={"max_epochs": 2}))
+    assert found.predictions.shape == (SIZES["test"],)
+    assert np.isfinite(found.metrics["test"]["MAE"])
+
+
+def test_a_frame_level_claim_is_decided_by_its_unchanged_page(home):
+    store = RunStore(home / "runs")
+    for number, system in enumerate(claim(CLAIM).systems):
+        for seed in (1111, 111, 11111):
+            store.write(fake_record(system, seed, 0.2 if number == 0 else 2.5))
+    publish(store)
+    publish_verdicts()
+    publish_pairs()
+    verdicts = load_verdicts().set_index(["id", "view"])["verdict"]
+    assert verdicts[CLAIM, "clip-context"] == "not testable here"
+    assert verdicts[CLAIM, "unaligned"] == "consistent"  # a gain, but not of 0.005
+
+    page, output = "book/papers/mfmb-table-3.md", home / "page.ipynb"
+    run_notebook(page, {"view": "unaligned"}, output, progress=False)
+    shown = "\n".join(
+        str(out.get("data", {}).get("text/html", out.get("data", {}).values()))
+        for cell in nbformat.read(output, as_version=4).cells
+        for out in cell.get("outputs", [])
+    )
+    assert "unaligned frame-level features" in shown
+    assert "Not the papers" not in shown
+    assert "64 of 128 cells" in shown  # all of CMU-MOSI, nothing of CMU-MOSEI
+    assert "<td" in shown
+    assert "consistent" in shown
