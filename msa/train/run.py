@@ -184,37 +184,8 @@ def run(config: RunConfig, device: str = "cpu", progress: bool = False) -> RunRe
     model = build(config)
     data = _dataset(config.dataset, config.view)
     clock.append(time.perf_counter())
-    epoch_metrics: list[dict] = []
-
-    def watch(epoch: int) -> None:
-        for name in ("valid", "test"):
-            _, scores = _tested(config, model, splits[name], epoch)
-            epoch_metrics.extend(
-                {"epoch": epoch, "split": name, "metric": metric, "value": value}
-                for metric, value in scores.items()
-            )
-
-    if isinstance(model, Reference):
-        _check_reference(config)
-        model.fit(splits["train"].whole(), splits["valid"].whole())
-        history = Fit(seconds=time.perf_counter() - clock[-1])
-        parameters = model.count_parameters()
-        if config.selection:
-            watch(0)
-    else:
-        model.to(device)
-        _check_reconstructs(config, model, splits["train"])
-        parameters = count_parameters(model)
-        history = fit(
-            model,
-            splits["train"],
-            splits["valid"],
-            config.entry.hyper(**config.hyper),
-            seed=config.order_seed,
-            max_epochs=config.max_epochs,
-            progress=progress,
-            watch=watch if config.selection else None,
-        )
+    watch = _Watch(config, model, splits)
+    history, parameters = _train(config, model, splits, device, progress, watch)
     clock.append(time.perf_counter())
     tested = {
         name: _tested(config, model, splits[name], history.epochs) for name in SPLITS
@@ -248,10 +219,63 @@ def run(config: RunConfig, device: str = "cpu", progress: bool = False) -> RunRe
             "encoder_sha256": encoder_sha256(config.encoder),
         },
         evaluations=further.evaluations,
-        epoch_metrics=epoch_metrics,
+        epoch_metrics=watch.rows,
         reconstruction=further.reconstruction,
         sample_errors=further.sample_errors,
     )
+
+
+def _train(
+    config: RunConfig,
+    model: Model | Reference,
+    splits: dict[str, DeviceSplit],
+    device: str,
+    progress: bool,
+    watch: _Watch,
+) -> tuple[Fit, int]:
+    """Train, or solve a reference; return how it went and the number of parameters."""
+    if isinstance(model, Reference):
+        _check_reference(config)
+        started = time.perf_counter()
+        model.fit(splits["train"].whole(), splits["valid"].whole())
+        history = Fit(seconds=time.perf_counter() - started)
+        if config.selection:
+            watch(0)
+        return history, model.count_parameters()
+    model.to(device)
+    _check_reconstructs(config, model, splits["train"])
+    history = fit(
+        model,
+        splits["train"],
+        splits["valid"],
+        config.entry.hyper(**config.hyper),
+        seed=config.order_seed,
+        max_epochs=config.max_epochs,
+        progress=progress,
+        watch=watch if config.selection else None,
+    )
+    return history, count_parameters(model)
+
+
+class _Watch:
+    """Scores a model on valid and test whenever it is called, and keeps the rows."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        model: Model | Reference,
+        splits: dict[str, DeviceSplit],
+    ) -> None:
+        self.config, self.model, self.splits = config, model, splits
+        self.rows: list[dict] = []
+
+    def __call__(self, epoch: int) -> None:
+        for name in ("valid", "test"):
+            _, scores = _tested(self.config, self.model, self.splits[name], epoch)
+            self.rows += [
+                {"epoch": epoch, "split": name, "metric": metric, "value": value}
+                for metric, value in scores.items()
+            ]
 
 
 def _tested(
@@ -278,8 +302,9 @@ def _check_reconstructs(config: RunConfig, model: Model, split: DeviceSplit) -> 
     """Refuse before the training what could only be refused after it."""
     if config.reconstruction_error and not rebuilds(model, split):
         raise ConfigError(
-            f"{config.model} ({config.variant}) reconstructs nothing: there is no "
-            "reconstruction_error to measure"
+            f"{config.model} ({config.variant}) reconstructs nothing in training at "
+            f"missing_rate {config.missing_rate:g}: there is no reconstruction_error "
+            "to measure"
         )
 
 
