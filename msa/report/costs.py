@@ -11,6 +11,7 @@ from msa.bench.counts import macs_per_sample
 from msa.bench.inputs import PAPER_SHAPES, clip_context_shapes, mean_lengths
 from msa.bench.table import load_times, public_times, with_ratios
 from msa.bench.timing import PLAIN, entry_of, trained_models
+from msa.data.registry import source
 from msa.models.base import Shapes
 from msa.models.layers import count_parameters
 from msa.report.labels import MISSING, system_name
@@ -75,7 +76,7 @@ def cost_table(dataset: str = DATASET) -> Table:
     caption = (
         "Trained parameters, and multiply-accumulate operations (MACs) of a forward "
         "pass of one damaged sample, the reconstruction included, the text encoder "
-        f"not. Hyper-parameters of {dataset}. Clip-context: "
+        f"not. Hyper-parameters of {source(dataset).title}. Clip-context: "
         f"{_in_words(clip_context_shapes(dataset))}; "
         f"mean length: {_lengths(dataset)} real steps. Papers' shapes: "
         f"{_in_words(PAPER_SHAPES[dataset])}, all steps real "
@@ -112,7 +113,8 @@ def times_table(shapes: str, encoder_mode: str, dataset: str = DATASET) -> Table
     cells = cells.loc[:, ~(cells == MISSING).all()]
     marks = pd.DataFrame("", index=cells.index, columns=cells.columns)
     caption = (
-        f"Time to train on {dataset}, {shapes} shapes, text encoder {encoder_mode}. "
+        f"Time to train on {source(dataset).title}, {shapes} shapes, text encoder "
+        f"{encoder_mode}. "
     )
     caption += f"{_machine(found)} {_measured(found)}"
     name = f"times-{dataset}-{shapes}-{encoder_mode}"
@@ -127,7 +129,7 @@ def times_or_word(shapes: str, encoder_mode: str, dataset: str = DATASET) -> obj
     if table is not None:
         return table
     return Markdown(
-        f"**Not measured yet** ({dataset}, {shapes} shapes, text encoder "
+        f"**Not measured yet** ({source(dataset).title}, {shapes} shapes, text encoder "
         f"{encoder_mode}). To measure it, on a machine with nothing else to do:\n\n"
         f"```bash\npython -m msa bench models --dataset {dataset} --shapes {shapes} "
         f"--encoder-mode {encoder_mode} --save\n```"

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from msa.data.contract import MODALITIES, SPLITS
 from msa.data.load import load
+from msa.data.registry import source
 from msa.data.text import default_encoder
 from msa.models.base import Batch, Model, Shapes
 from msa.models.layers import Steps
@@ -138,11 +139,12 @@ def walk(name: str, variant: str | None = None) -> Walk:
     anatomy = ANATOMIES[entry.name]
     batch = clips.batch(torch.arange(len(clips)), model.trims_padding)
     model.begin_training(batch.labels)
-    # Once before: what a model remembers of earlier batches is then there.
-    model.objective(batch, 1)
+    # Two epochs before: what a model remembers of them, and has made of it, is there.
+    for epoch in (1, 2):
+        model.objective(batch, epoch)
     calls: list[Call] = []
     with _watched(model, anatomy, calls):
-        _, terms = model.objective(batch, 2)
+        _, terms = model.objective(batch, 3)
     values = {key: value.item() for key, value in terms.items()}
     return Walk(entry.name, anatomy, model, batch, tuple(calls), values)
 
@@ -278,6 +280,8 @@ def calls_table(found: Walk) -> Table:
         )
         before = call.part
     frame = pd.DataFrame(rows)
+    if (frame["Times"] == "1").all():
+        frame = frame.drop(columns="Times")
     caption = (
         f"{found.name}, one training step, every named part as it ran. "
         f"{batch_in_words(found.batch)}"
@@ -343,8 +347,8 @@ def variants_table(*names: str, dataset: str = "mosi", rate: float = RATE) -> Ta
                 }
             )
     caption = (
-        f"Variants, and the command that trains each on {dataset} at missing rate "
-        f"{rate:g}, seed 1111."
+        f"Variants, and the command that trains each on {source(dataset).title} at "
+        f"missing rate {rate:g}."
     )
     table = Table.plain(pd.DataFrame(rows), f"variants-{slug(names[0])}", caption)
     return replace(table, commands=commands)
