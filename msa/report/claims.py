@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from msa.report.labels import MISSING, axis_label, printed
+from msa.report.labels import MISSING, printed
 from msa.report.tables import Table
 from msa.study.claims import FRAME_LEVEL, Claim, in_words, read_claims
 from msa.study.grids import study_names
-from msa.study.verdicts import UNFINISHED, VERDICTS, load_claim_cells, load_verdicts
+from msa.study.verdicts import UNFINISHED, VERDICTS, load_verdicts
 from msa.train.metrics import METRICS
 
 _PAGE = re.compile(r"(?<=>)((?:papers|findings)/[\w-]+)(?=</td>)")
@@ -34,10 +34,19 @@ class LinkedTable(Table):
         """Return the table as HTML, with links to pages."""
 
         def link(match: re.Match) -> str:
-            name = match[1].partition("/")[2].replace("-", " ")
-            return f'<a href="{self.up}{match[1]}.html">{name}</a>'
+            return f'<a href="{self.up}{match[1]}.html">{_page_name(match[1])}</a>'
 
         return _PAGE.sub(link, super().html())
+
+
+def _page_name(page: str) -> str:
+    """Name a page as readers do: ``papers/mit-table-4`` is MIT-FRNet, Table 4."""
+    folder, _, name = page.partition("/")
+    if folder == "findings":
+        return name.replace("-", " ").capitalize()
+    paper, kind, number = name.split("-")
+    papers = {"mfmb": "MFMB-Net", "mit": "MIT-FRNet"}
+    return f"{papers[paper]}, {kind.capitalize()} {number}"
 
 
 def verdicts(view: str | None = None) -> pd.DataFrame:
@@ -206,35 +215,6 @@ def rules_table(paper: str) -> Table:
         "explains every kind."
     )
     return Table.plain(frame, f"rules-{paper.lower()}", caption)
-
-
-def cells_table(claim: str, view: str = "clip-context") -> Table:
-    """Tabulate every comparison behind the verdict on a claim.
-
-    Parameters
-    ----------
-    claim : str
-        Its id.
-    view : str
-        Feature view of the runs.
-    """
-    cells = load_claim_cells()
-    own = cells[(cells["id"] == claim) & (cells["view"] == view)]
-    frame = pd.DataFrame(
-        {
-            "Data": own["dataset"],
-            "Metric": [axis_label(m) if m in METRICS else m for m in own["metric"]],
-            "At": own["at"],
-            "System": own["first"],
-            "Against": own["second"],
-            "Gain": own["gain"],
-            "From": own["lo"],
-            "To": own["hi"],
-            "Seeds": own["n"],
-        }
-    )
-    caption = f"Every cell behind the verdict on {claim}: gain with its 95 % interval."
-    return Table.plain(frame, f"cells-{claim}", caption)
 
 
 def in_short(paper: str | None = None, view: str | None = None) -> str:

@@ -1,0 +1,164 @@
+"""The claim board: what it prints of a verdict, where it links, that it is current."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from msa.data.paths import repo_root
+from msa.report import claims, compare, paper_figures
+from msa.report.claims import LinkedTable, board, effect, page_board, short_board
+from msa.study.claims import read_claims
+from msa.study.verdicts import CLAIM_COLUMNS, VERDICTS, is_current
+
+
+@pytest.fixture
+def stored(monkeypatch):
+    """Let the board read these verdicts: ids, views and what differs from nothing."""
+
+    def set_to(*rows):
+        nothing = {name: 0 for name in CLAIM_COLUMNS}
+        nothing |= {"effect": np.nan, "lo": np.nan, "hi": np.nan, "unit": "share"}
+        frame = pd.DataFrame(
+            [{**nothing, "reason": "because", **row} for row in rows],
+            columns=list(CLAIM_COLUMNS),
+        )
+        monkeypatch.setattr(claims, "load_verdicts", lambda: frame)
+
+    return set_to
+
+
+@pytest.mark.parametrize(
+    ("row", "text"),
+    [
+        (
+            {"unit": "share", "effect": 0.75, "lo": 0.5, "hi": 1.0, "won": 3},
+            "3 of 4 cells, 75% [50% to 100%]",
+        ),
+        (
+            {"unit": "Mult_acc_7", "effect": 0.014, "lo": -0.01, "hi": 0.03},
+            "+1.40 points Acc-7 [-1.00 to 3.00]",
+        ),
+        (
+            {"unit": "MAE", "effect": -0.1, "lo": -0.2, "hi": 0.0},
+            "-0.100 MAE [-0.200 to 0.000]",
+        ),
+        (
+            {"unit": "seconds", "effect": 2.0, "lo": 1.0, "hi": 3.0},
+            "+2.00 s [1.00 to 3.00]",
+        ),
+        ({"unit": "share", "effect": np.nan, "lo": np.nan, "hi": np.nan}, "–"),
+    ],
+)
+def test_an_effect_is_printed_with_its_interval(row, text):
+    assert effect({"cells": 5, "empty": 1, "won": 0, **row}) == text
+
+
+def test_the_board_has_every_claim_with_page_and_command(stored):
+    stored({"id": "mit-mosi-best", "view": "clip-context", "verdict": "consistent"})
+    table = board("MIT-FRNet")
+    assert len(table.cells) == sum(c.paper == "MIT-FRNet" for c in read_claims())
+    row = table.cells.set_index("Page").loc["papers/mit-table-4"]
+    assert "consistent" in set(row["Verdict"])
+    page = table.html()
+    assert '<a href="../papers/mit-table-4.html">MIT-FRNet, Table 4</a>' in page
+    assert "python -m msa study run matrix-mosi" in page
+    # A claim without a stored verdict says what to do.
+    assert "no verdict is stored yet" in set(table.cells["Why"].str.partition(":")[0])
+
+
+def test_frame_level_verdicts_come_first_once_they_exist(stored):
+    name = {"id": "mfmb-complete-mosi-corr-gain"}
+    old = {**name, "view": "clip-context", "verdict": "not testable here"}
+    new = {**name, "view": "unaligned", "verdict": "reproduced"}
+    unfinished = {**new, "verdict": "not enough runs yet"}
+    for rows, verdict in (
+        ([old], "not testable here"),
+        ([old, new], "reproduced"),
+        ([old, unfinished], "not testable here"),
+    ):
+        stored(*rows)
+        found = claims.verdicts().set_index("id")
+        assert found.at[name["id"], "verdict"] == verdict
+    assert (
+        claims.verdicts("unaligned").set_index("id").at[name["id"], "verdict"]
+        == "not enough runs yet"
+    )
+
+
+def test_the_short_board_counts(stored):
+    stored({"id": "mit-data", "view": "clip-context", "verdict": "reproduced"})
+    cells = short_board().cells.set_index("Paper")
+    assert list(cells.columns) == [*VERDICTS, "claims"]
+    assert cells.at["MIT-FRNet", "reproduced"] == "1"
+    total = cells.loc["MIT-FRNet", list(VERDICTS)].astype(int).sum()
+    assert str(total) == cells.at["MIT-FRNet", "claims"]
+    assert "1 reproduced" in claims.in_short("MIT-FRNet")
+
+
+def test_every_claim_has_a_page_that_shows_it():
+    for entry in read_claims():
+        page = repo_root() / "book" / f"{entry.page}.md"
+        assert page.is_file(), entry.id
+        assert f'page_board("{entry.page}"' in page.read_text(), entry.id
+        assert len(page_board(entry.page).cells) >= 1
+
+
+def test_stored_verdicts_belong_to_the_published_runs():
+    assert is_current(), "run `python -m msa study publish`"
+
+
+def test_links_leave_other_cells_alone():
+    frame = pd.DataFrame({"a": ["papers/mfmb-table-3", "papers are nice", "x<y"]})
+    page = LinkedTable.plain(frame, "t", "c").html()
+    assert page.count('<a href="../papers/') == 1
+    assert "papers are nice" in page
+    assert "x&lt;y" in page
+
+
+# --- MIT-FRNet's figures --------------------------------------------------------------
+
+
+def losses(*lines):
+    rows = [
+        {"run_id": str(n), "epoch": e, "split": "train", "term": "total", "value": v}
+        for n, line in enumerate(lines)
+        for e, v in enumerate(line, 1)
+    ]
+    runs = pd.DataFrame(
+        {
+            "run_id": [str(n) for n in range(len(lines))],
+            "missing_rate": [n / 10 for n in range(len(lines))],
+            "seed": 1111,
+            "epochs": [len(line) for line in lines],
+            "best_epoch": 1,
+        }
+    )
+    return runs, pd.DataFrame(
+        rows, columns=["run_id", "epoch", "split", "term", "value"]
+    )
+
+
+def test_convergence_is_counted_run_by_run(monkeypatch):
+    settled, falling = (9, 5, 2, 1, 1, 1, 1, 1, 1, 1), (9, 8, 7, 6, 5, 4, 3, 2, 1, 0)
+    monkeypatch.setattr(paper_figures, "_losses", lambda *_: losses(settled, falling))
+    words = paper_figures.convergence_in_short("mosi")
+    assert "of 2 runs at 2 of 11 missing rates" in words
+    assert "come down in 2 and has settled in 1" in words
+    picture = paper_figures.convergence_picture("mosi")
+    assert "at rate 0.0 from 9.00 to 1.00" in picture.alt
+
+
+def test_a_rate_without_runs_says_so(monkeypatch):
+    monkeypatch.setattr(paper_figures, "_losses", lambda *_: losses())
+    assert "no run of MIT-FRNet" in paper_figures.convergence_in_short("sims")
+    assert "not run yet" in paper_figures.convergence_picture("sims").alt
+
+
+def test_figure_5_goes_by_metric():
+    cells = compare.compared("mit-figure-5")
+    order = list(dict.fromkeys(paper_figures.by_metric(cells)["metric"]))
+    assert order == ["Acc-2", "Acc-5", "Acc-7", "Acc-3", "F1", "MAE", "Corr"]
+    picture = paper_figures.mwa_picture(cells, "five")
+    assert "mosi MAE: best in paper MIT-FRNet" in picture.alt
