@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from sklearn.linear_model import Ridge
+from threadpoolctl import threadpool_info, threadpool_limits
 from torch import nn
 
 from msa.data.load import load
@@ -182,6 +184,21 @@ def test_references_are_solved_not_trained():
     assert math.isnan(constant.metrics["test"]["Corr"])
     assert constant.epochs == linear.epochs == 0
     assert linear.metrics["test"]["MAE"] < constant.metrics["test"]["MAE"]
+
+
+def test_a_closed_form_takes_one_thread(monkeypatch):
+    # More threads split the sums, and a run would not be the same on two machines.
+    threads, fit_ridge = set(), Ridge.fit
+
+    def watched(ridge, x, y):
+        found = [lib for lib in threadpool_info() if lib["user_api"] == "blas"]
+        threads.update(lib["num_threads"] for lib in found)
+        return fit_ridge(ridge, x, y)
+
+    monkeypatch.setattr(Ridge, "fit", watched)
+    with threadpool_limits(2):
+        run(RunConfig.resolve(model="text-linear", **QUICK))
+    assert threads == {1}
 
 
 def test_masks_can_be_drawn_anew():
