@@ -77,6 +77,7 @@ def record(
     view="clip-context",
     loss=(),
     seconds=1.0,
+    elsewhere="",
     **fields,
 ):
     model, variant = parse_system(system)
@@ -103,7 +104,7 @@ def record(
         "seconds": {"train": seconds * (2 if system == "MulT" else 1)},
         "parameters": 1,
         "peak_memory_mb": 1.0,
-        "environment": {"threads": 1},
+        "environment": {"device_name": "GPU" if system == elsewhere else "CPU"},
     }
 
 
@@ -334,6 +335,14 @@ def test_time_is_counted_per_epoch(evidence):
     assert (found.verdict, found.effect) == ("reproduced", 2.0)  # 16 / 4 - 8 / 4
     found, _ = decide(better(**fields, pairs=[["MulT", "MISA"]]), there)
     assert found.verdict == "not reproduced"
+
+
+def test_times_of_different_machines_are_not_compared(evidence):
+    runs = off_by([(0.1,) * 3, (0.1,) * 3], systems=["MISA", "MulT"])
+    there = evidence(runs, loss=(3, 2, 1, 1), seconds=8.0, elsewhere="MulT")
+    fields = {"kind": "faster", "metrics": [], "system": None, "rivals": []}
+    found, cells = decide(better(**fields, pairs=[["MISA", "MulT"]]), there)
+    assert (found.verdict, cells[0].is_empty) == ("not testable here", True)
 
 
 def test_counts_come_from_the_passport(evidence, tmp_path):

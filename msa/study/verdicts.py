@@ -33,6 +33,7 @@ from msa.study.claims import (
 from msa.study.grids import FIVE_SEEDS
 from msa.study.publish import (
     load_curves,
+    load_environments,
     load_passport,
     load_predictions,
     load_reconstructions,
@@ -218,6 +219,15 @@ class Evidence:
         ids = [self.run_id(dataset, system, rate, seed) for seed in seeds]
         self.used.update(ids)
         return self.runs.loc[ids, name].to_numpy(dtype=float)
+
+    def machines(
+        self, dataset: str, system: str, rate: float, seeds: Sequence[int]
+    ) -> list[str]:
+        """Return what each seed ran on: the name of the processor or the GPU."""
+        ids = [self.run_id(dataset, system, rate, seed) for seed in seeds]
+        known = load_environments(self.results)
+        used = self.runs.loc[ids, "environment"]
+        return [known.get(key, {}).get("device_name", "") for key in used]
 
     def number(
         self, place: Place, system: str, seeds: Sequence[int]
@@ -644,7 +654,12 @@ def _faster(claim: Claim, evidence: Evidence) -> list[Cell]:
                 / evidence.column("epochs", place.dataset, name, place.at, seeds)
                 for name in (first, second)
             ]
-            saved = costs[1] - costs[0]
+            machines = [
+                evidence.machines(place.dataset, name, place.at, seeds)
+                for name in (first, second)
+            ]
+            same = np.array([a == b for a, b in zip(*machines, strict=True)])
+            saved = np.where(same, costs[1] - costs[0], np.nan)
             draws = _drawn_mean(np.tile(saved, (rules().resamples, 1)))
             found.append(_cell(place, first, second, saved, draws))
     return found
