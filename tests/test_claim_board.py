@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +12,13 @@ from msa.report import claims, compare, paper_figures
 from msa.report.claims import LinkedTable, board, effect, page_board, short_board
 from msa.study.claims import read_claims
 from msa.study.verdicts import CLAIM_COLUMNS, VERDICTS, is_current
+
+
+@pytest.fixture(autouse=True)
+def no_figure_stays_open():
+    """An open figure would be shown a second time, without a caption."""
+    yield
+    assert not plt.get_fignums()
 
 
 @pytest.fixture

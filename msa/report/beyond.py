@@ -16,6 +16,7 @@ from IPython.display import Markdown
 from msa.data.contract import MODALITIES
 from msa.data.missing import PATTERNS
 from msa.data.registry import source
+from msa.report.figures import closed_picture
 from msa.report.labels import (
     MISSING,
     axis_label,
@@ -242,7 +243,7 @@ def rates_picture(metric: str = "MAE") -> Shown:
         f"{axis_label(metric)} by the missing rate of the test, a line per training "
         f"rate (mean of seeds, dots are seeds). {describe(own)}"
     )
-    return Picture.of(figure, f"rates-{metric}", alt, caption)
+    return closed_picture(figure, f"rates-{metric}", alt, caption)
 
 
 # --- selection rule -------------------------------------------------------------------
@@ -388,7 +389,7 @@ def noise_picture(metric: str = "MAE") -> Shown:
         figure.legend(loc="outside right upper")
     alt = noise_in_words(metric)
     caption = f"Every run of the noise study, {axis_label(metric)}. {describe(own)}"
-    return Picture.of(figure, f"noise-{metric}", alt, caption)
+    return closed_picture(figure, f"noise-{metric}", alt, caption)
 
 
 def noise_in_words(metric: str = "MAE") -> str:
@@ -466,7 +467,7 @@ def reconstruction_picture() -> Shown:
         f"seeds, dots: seeds) beside two imputations. {describe(own)}"
     )
     alt = reconstruction_in_words()
-    return Picture.of(figure, "reconstruction", alt, caption)
+    return closed_picture(figure, "reconstruction", alt, caption)
 
 
 def reconstruction_in_words() -> str:

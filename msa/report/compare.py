@@ -548,12 +548,9 @@ def overview() -> Table:
         cells = compared(page)
         both = cells.dropna(subset=["ours", "paper_value"])
         taus = agreement(page, cells)
-        number = page.rpartition("-")[2]
-        kind = "Figure" if "figure" in page else "Table"
         rows.append(
             {
                 "Page": f"papers/{page}",
-                "Paper": f"{source_.paper}, {kind} {number}",
                 "Data": ", ".join(source(d).title for d in cells["dataset"].unique()),
                 "Cells": len(cells),
                 "Run": int((cells["status"] == "").sum()),
@@ -567,7 +564,7 @@ def overview() -> Table:
         "Pages with scores: printed cells, those with a number of ours (default "
         "feature view, frozen encoder), how many lie above and below the paper's, and "
         "how far our order of the systems agrees with the paper's (mean over columns; "
-        "1: the same order, 0: unrelated). `python -m msa study run STUDY` runs "
+        "1: the same order, 0: unrelated). python -m msa study run STUDY runs "
         "what is missing."
     )
     return LinkedTable.plain(pd.DataFrame(rows), "overview", caption)

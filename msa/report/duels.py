@@ -11,6 +11,7 @@ from IPython.display import Markdown
 
 from msa.data.registry import source
 from msa.report.beyond import Shown, not_run, plain_table, turned
+from msa.report.figures import closed_picture
 from msa.report.labels import (
     MISSING,
     VIEW_WORDS,
@@ -22,7 +23,7 @@ from msa.report.labels import (
     shown,
     system_name,
 )
-from msa.report.style import Picture, house_style, system_order, system_style
+from msa.report.style import house_style, system_order, system_style
 from msa.study.pairs import load_pairs
 from msa.study.publish import load_runs, load_summary
 from msa.train.metrics import METRICS
@@ -100,7 +101,9 @@ def duel_picture(first: str, second: str, dataset: str, view: str) -> Shown:
         f"({seeds} a rate) and test clips."
     )
     alt = duel_in_words(first, second, dataset, view)
-    return Picture.of(figure, f"duel-{dataset}-{first}-{second}".lower(), alt, caption)
+    return closed_picture(
+        figure, f"duel-{dataset}-{first}-{second}".lower(), alt, caption
+    )
 
 
 def duel_in_words(first: str, second: str, dataset: str, view: str) -> str:
@@ -207,7 +210,7 @@ def f1_picture(dataset: str, view: str) -> Shown:
         "What swapped class weights add to F1, means over seeds. "
         f"{describe(_main(load_runs(), dataset, view))}"
     )
-    return Picture.of(figure, f"f1-{dataset}", f1_in_words(dataset, view), caption)
+    return closed_picture(figure, f"f1-{dataset}", f1_in_words(dataset, view), caption)
 
 
 def f1_in_words(dataset: str, view: str) -> str:

@@ -105,7 +105,7 @@ def rate_curves(
             f"there is one seed, over clips alone). {describe(runs)}"
         )
         alt = " ".join(best_and_worst(summary, metric) for metric in metrics)
-        return _finished(figure, name, alt, caption)
+        return closed_picture(figure, name, alt, caption)
 
 
 def front_picture() -> Picture:
@@ -184,7 +184,7 @@ def convergence(curves: pd.DataFrame, runs: pd.DataFrame, name: str) -> Picture:
             _convergence_in_words(curves[_is(curves, s)], system_name(*s))
             for s in systems
         )
-        return _finished(figure, name, alt, caption)
+        return closed_picture(figure, name, alt, caption)
 
 
 def _rate_line(
@@ -261,7 +261,8 @@ def _legend_outside(figure: Figure, axes: np.ndarray, title: str) -> None:
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, color="#444444")
 
 
-def _finished(figure: Figure, name: str, alt: str, caption: str) -> Picture:
+def closed_picture(figure: Figure, name: str, alt: str, caption: str) -> Picture:
+    """Make a picture of a figure and close the figure."""
     picture = Picture.of(figure, name, alt, caption)
     plt.close(figure)  # else the notebook would show it a second time
     return picture
@@ -328,7 +329,7 @@ def mask_pictures(masks: pd.DataFrame, name: str) -> Picture:
             "steps are missing, and a step once missing stays missing; the first and "
             "the last token of each sentence are kept at every rate."
         )
-        return _finished(figure, name, alt, caption)
+        return closed_picture(figure, name, alt, caption)
 
 
 def label_histogram(labels: pd.DataFrame, name: str) -> Picture:
@@ -341,6 +342,8 @@ def label_histogram(labels: pd.DataFrame, name: str) -> Picture:
     name : str
         Stem of the file names.
     """
+    import seaborn as sns  # a second to load, and only this figure needs it
+
     splits = [split for split in SPLITS if split in set(labels["split"])]
     low, high = labels["label"].min(), labels["label"].max()
     with house_style():
@@ -355,12 +358,16 @@ def label_histogram(labels: pd.DataFrame, name: str) -> Picture:
         words = []
         for axis, split in zip(axes.flat, splits, strict=True):
             own = labels[labels["split"] == split]
-            axis.hist(
-                own["label"],
-                weights=own["clips"],
+            sns.histplot(
+                own,
+                x="label",
+                weights="clips",
                 bins=np.arange(low - LABEL_STEP / 2, high + LABEL_STEP, LABEL_STEP),
                 color=SPLIT_COLOURS[split],
-                rwidth=0.85,
+                shrink=0.85,
+                alpha=1,
+                linewidth=0,
+                ax=axis,
             )
             total = own["clips"].sum()
             mean = np.average(own["label"], weights=own["clips"])
@@ -372,7 +379,7 @@ def label_histogram(labels: pd.DataFrame, name: str) -> Picture:
             f"{short_label(labels)}: clips by sentiment score in each split, in "
             f"bins of {LABEL_STEP}."
         )
-        return _finished(figure, name, f"Histograms: {'; '.join(words)}.", caption)
+        return closed_picture(figure, name, f"Histograms: {'; '.join(words)}.", caption)
 
 
 def length_histogram(lengths: pd.DataFrame, name: str) -> Picture:
@@ -422,7 +429,9 @@ def length_histogram(lengths: pd.DataFrame, name: str) -> Picture:
             f"{short_label(lengths)}: true lengths of the sequences, padding not "
             "counted, by split."
         )
-        return _finished(figure, name, f"True lengths: {', '.join(words)}.", caption)
+        return closed_picture(
+            figure, name, f"True lengths: {', '.join(words)}.", caption
+        )
 
 
 def probe_bars(probes: pd.DataFrame, name: str) -> Picture:
@@ -454,7 +463,7 @@ def probe_bars(probes: pd.DataFrame, name: str) -> Picture:
         alt = "Correlation of linear probes: " + ", ".join(
             f"{row.features} {row.test_corr:.2f}" for row in own.itertuples()
         )
-        return _finished(figure, name, f"{alt}.", caption)
+        return closed_picture(figure, name, f"{alt}.", caption)
 
 
 _MASK_COLOURS = ("#FFFFFF", "#E69F00", "#0072B2")

@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from msa.data.registry import default_view, source
 from msa.data.text import default_encoder
 from msa.report.compare import NOT_RUN, place
+from msa.report.figures import closed_picture
 from msa.report.labels import VIEW_WORDS, curves_of, main_runs, seeds_used
 from msa.report.style import SPLIT_COLOURS, Picture, house_style, system_style
 from msa.study.publish import load_runs
@@ -61,7 +62,7 @@ def mwa_picture(cells: pd.DataFrame, name: str) -> Picture:
         "units. The paper prints no numbers with its figures: open marks are computed "
         f"from its tables. For MAE less is better. {place(cells)}"
     )
-    return Picture.of(figure, name, _mwa_in_words(panels), caption)
+    return closed_picture(figure, name, _mwa_in_words(panels), caption)
 
 
 def _mwa_panel(axis: Axes, own: pd.DataFrame) -> None:
@@ -154,7 +155,7 @@ def convergence_picture(
         "and there are none at rate 0.0."
     )
     stem = name or f"{dataset}-{model}-convergence"
-    return Picture.of(figure, stem, _losses_in_words(runs, total, model), caption)
+    return closed_picture(figure, stem, _losses_in_words(runs, total, model), caption)
 
 
 def by_metric(cells: pd.DataFrame) -> pd.DataFrame:
