@@ -346,6 +346,7 @@ def label_histogram(labels: pd.DataFrame, name: str) -> Picture:
 
     splits = [split for split in SPLITS if split in set(labels["split"])]
     low, high = labels["label"].min(), labels["label"].max()
+    edges = np.arange(low - LABEL_STEP / 2, high + LABEL_STEP, LABEL_STEP).tolist()
     with house_style():
         figure, axes = plt.subplots(
             1,
@@ -362,7 +363,7 @@ def label_histogram(labels: pd.DataFrame, name: str) -> Picture:
                 own,
                 x="label",
                 weights="clips",
-                bins=np.arange(low - LABEL_STEP / 2, high + LABEL_STEP, LABEL_STEP),
+                bins=edges,
                 color=SPLIT_COLOURS[split],
                 shrink=0.85,
                 alpha=1,
