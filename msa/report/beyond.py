@@ -28,6 +28,7 @@ from msa.report.labels import (
 )
 from msa.report.style import Picture, house_style, system_order, system_style
 from msa.report.tables import Table
+from msa.study.claims import read_claims, rules
 from msa.study.grids import study
 from msa.study.publish import (
     load_epochs,
@@ -49,14 +50,14 @@ from msa.train.metrics import METRICS
 
 Shown = Table | Picture | Markdown
 
-DIFFERENCES = {
-    "Mult_acc_7": 0.006,
-    "Mult_acc_5": 0.005,
-    "Non0_F1": 0.022,
-    "Corr": 0.005,
-    "MAE": 0.003,
-}
-"""Smallest gains that MFMB-Net's text or tables call an improvement, as fractions."""
+
+def smallest_gain(metric: str) -> float:
+    """Return the smallest gain in a metric that MFMB-Net's text states, as a fraction.
+
+    Where it states none, the margin of ``claims.toml``.
+    """
+    stated = [c.stated for c in read_claims() if c.stated and metric in c.metrics]
+    return min(stated, default=rules().margin)
 
 
 def progress(name: str) -> Markdown:
@@ -319,7 +320,7 @@ def noise_table(metric: str = "MAE") -> Shown:
     """Tabulate how much each kind of seed moves a metric, and how many runs that asks.
 
     The number of seeds is what two systems with independent runs need for a difference
-    of the size that MFMB-Net reports to reach twice its standard error.
+    of :func:`smallest_gain` to reach twice its standard error.
     """
     own = _noise(metric)
     if own.empty:
@@ -328,7 +329,7 @@ def noise_table(metric: str = "MAE") -> Shown:
     for (model, kind), group in own.groupby(["model", "kind"], sort=False):
         values = group["value"].dropna()
         lo, hi = _spread_interval(values.to_numpy())
-        needed = 2 * (2 * values.std(ddof=1) / DIFFERENCES[metric]) ** 2
+        needed = 2 * (2 * values.std(ddof=1) / smallest_gain(metric)) ** 2
         rows.append(
             {
                 "System": model,
@@ -339,14 +340,14 @@ def noise_table(metric: str = "MAE") -> Shown:
                 f"[{printed(metric, lo)} to {printed(metric, hi)}]",
                 "Least": printed(metric, float(values.min())),
                 "Most": printed(metric, float(values.max())),
-                "Seeds needed": f"{np.ceil(needed):.0f}",
+                "Seeds needed": f"{np.ceil(round(needed, 6)):.0f}",
             }
         )
-    difference = printed(metric, DIFFERENCES[metric])
+    difference = printed(metric, smallest_gain(metric))
     caption = (
         f"{axis_label(metric)} when one kind of seed is drawn anew and the others are "
         f"fixed. Seeds needed: runs of each of two systems until a difference of "
-        f"{difference}, which MFMB-Net counts as a gain, is twice its standard error. "
+        f"{difference}, the size of a gain in the papers, is twice its standard error. "
         f"{describe(own)}"
     )
     return plain_table(pd.DataFrame(rows), own, f"noise-{metric}", caption)
@@ -401,7 +402,7 @@ def noise_in_words(metric: str = "MAE") -> str:
     told = ", ".join(f"{kind} {printed(metric, s)}" for kind, s in spreads.items())
     return (
         f"Standard deviation of {axis_label(metric)}, mean over systems: {told}; "
-        f"MFMB-Net counts {printed(metric, DIFFERENCES[metric])} as a gain."
+        f"the papers count {printed(metric, smallest_gain(metric))} as a gain."
     )
 
 
