@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import pickle
 from collections.abc import Callable
 
@@ -104,3 +105,32 @@ def tiny_file(tmp_path) -> Callable:
         return tmp_path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def small():
+    """A demo set so small that every missing rate can be encoded at once."""
+    from msa.data.demo import make_demo
+    from msa.data.load import Dataset
+
+    demo = make_demo(0, (40, 10, 12))
+    return Dataset(source("demo"), demo.splits, "0" * 64, False)
+
+
+@pytest.fixture
+def quick(small, monkeypatch):
+    """Run on the small set, whatever data set the configuration names."""
+    from msa.train import run as runs
+    from msa.train.config import RunConfig
+
+    monkeypatch.setattr(runs, "_dataset", functools.cache(lambda *_: small))
+
+    def resolved(model="FC(T)", **fields):
+        fields = {"dataset": "demo", "max_epochs": 4, **fields}
+        return runs.run(RunConfig.resolve(model=model, **fields))
+
+    for cached in (runs._prepared, runs._prepared_mixed):
+        cached.cache_clear()
+    yield resolved
+    for cached in (runs._prepared, runs._prepared_mixed):
+        cached.cache_clear()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import shlex
 
@@ -13,36 +12,14 @@ import torch
 from torch import nn
 
 from msa import cli
-from msa.data.demo import make_demo
-from msa.data.load import Dataset
-from msa.data.registry import source
 from msa.models.base import Model, Outputs
 from msa.study.selection import RULES, scores_by_rule
 from msa.train import run as runs
 from msa.train.batches import DeviceSplit, damaged_split, prepare_mixed
 from msa.train.config import ConfigError, RunConfig
 from msa.train.reconstruction import last_kept, reconstruction_errors, scales
-from msa.train.run import run
 
 FROZEN = {"encoder": "minilm", "encoder_mode": "frozen"}
-
-
-@pytest.fixture(scope="module")
-def small():
-    """A demo set so small that every missing rate can be encoded at once."""
-    demo = make_demo(0, (40, 10, 12))
-    return Dataset(source("demo"), demo.splits, "0" * 64, False)
-
-
-@pytest.fixture
-def quick(small, monkeypatch):
-    """Run on the small set whatever the configuration says."""
-    monkeypatch.setattr(runs, "_dataset", functools.cache(lambda *_: small))
-    for cached in (runs._prepared, runs._prepared_mixed):
-        cached.cache_clear()
-    yield lambda model="FC(T)", **fields: run(resolve(model, **fields))
-    for cached in (runs._prepared, runs._prepared_mixed):
-        cached.cache_clear()
 
 
 def resolve(model="FC(T)", **fields):

@@ -166,10 +166,9 @@ def test_a_diverging_run_stops_and_says_where(demo_splits):
 
 
 @pytest.mark.parametrize("model", ["MFMB-Net", "MIT-FRNet", "TFR-Net"])
-def test_the_same_seed_gives_the_same_bits_and_another_does_not(model):
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(model, quick):
     def predictions(seed):
-        config = RunConfig.resolve(model=model, seed=seed, **{**QUICK, "max_epochs": 1})
-        return run(config).predictions
+        return quick(model, seed=seed, missing_rate=0.3, max_epochs=1).predictions
 
     first, again, other = predictions(1), predictions(1), predictions(2)
     assert np.array_equal(first, again)

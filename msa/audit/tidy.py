@@ -7,6 +7,8 @@ have defaults, see :func:`prepare`.
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 
@@ -184,8 +186,12 @@ def table_of_runs(runs: pd.DataFrame, *, by_seed: bool = False) -> pd.DataFrame:
     DataFrame
         Columns `REQUIRED` plus ``runs``, ``weighting`` and ``factor``. Shares are in
         percent with two decimals; an undefined value is a dash. Runs with metrics that
-        a data set does not have leave no cell.
+        a data set does not have leave no cell, nor do runs that leave clips out
+        (``drop_last``): the checks count the clips of a whole split.
     """
+    if "hyper" in runs:
+        partial = [bool(json.loads(text).get("drop_last")) for text in runs["hyper"]]
+        runs = runs[~np.array(partial, dtype=bool)]
     settings = ["dataset", "view", "encoder", "encoder_mode"]
     # The setting tells apart runs with other than default hyper-parameters.
     optional = ["setting"] if "setting" in runs else []
