@@ -63,7 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     try:
-        return options.command(options)
+        code = options.command(options)
+        sys.stdout.flush()  # a reader that has gone is noticed here, not at exit
+        return code
     except KeyboardInterrupt:
         print("Stopped. Every finished run is stored.", file=sys.stderr)
         return 130

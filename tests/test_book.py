@@ -186,6 +186,7 @@ def pages_html(notebook):
     return html.unescape("".join(bundles))
 
 
+@pytest.mark.xdist_group("training-page")
 def test_the_training_page_learns_something(trained):
     page = pages_html(trained)
     row = re.search(r"MAE \(label units\)</td>(.*?)</tr>", page, re.DOTALL).group(1)
@@ -195,6 +196,7 @@ def test_the_training_page_learns_something(trained):
     assert 0 < test_mae < constant
 
 
+@pytest.mark.xdist_group("training-page")
 def test_the_training_page_labels_and_draws_what_it_did(trained):
     page = pages_html(trained)
     assert "demo (synthetic)" in page
@@ -202,6 +204,7 @@ def test_the_training_page_labels_and_draws_what_it_did(trained):
     assert 'alt="Loss curves by epoch. TFR-Net, mean total loss' in page
 
 
+@pytest.mark.xdist_group("training-page")
 def test_the_training_page_says_how_to_make_the_run_again(trained):
     words = [
         output.data.get("text/markdown", "")

@@ -6,8 +6,7 @@ import pytest
 from msa.data.load import load
 from msa.models.differences import ALL, RELEASED_MODELS, changes, differences
 from msa.models.registry import MODELS
-from msa.report import labels, released
-from msa.study import publish as published
+from msa.report import released
 from msa.study import switches
 from msa.study.grids import CORNERS, SEEDS, study
 from msa.study.publish import publish
@@ -42,9 +41,14 @@ def test_the_study_begins_with_the_bundles_at_every_corner_and_seed():
     assert len({c.run_id for c in configs}) == len(configs)
 
 
-@pytest.fixture
-def results(tmp_path, monkeypatch):
+# One worker publishes, once.
+pytestmark = pytest.mark.xdist_group("switches")
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
     """Publish a paper and a released run of TFR-Net whose errors are known."""
+    tmp_path = tmp_path_factory.mktemp("switches")
     truth = load("demo").splits["test"].labels.numpy()
 
     def record(off, **fields):
@@ -77,10 +81,9 @@ def results(tmp_path, monkeypatch):
     folder = tmp_path / "results"
     publish(store, folder)
     switches.publish_switches(folder)
-    for module in (switches, released, published, labels):
-        if hasattr(module, "results_dir"):
-            monkeypatch.setattr(module, "results_dir", lambda: folder)
-    return folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MSA_RESULTS", str(folder))
+        yield folder
 
 
 def test_a_change_is_paired_with_the_paper_variant_on_shared_seeds(results):

@@ -116,7 +116,7 @@ def _metric(summary: pd.DataFrame, key: str) -> dict[str, Any]:
 def _system(own: pd.DataFrame, key: str, model: str, variant: str) -> dict[str, Any]:
     mine = own[(own["model"] == model) & (own["variant"] == variant)]
     style = system_style(model, variant)
-    places = decimals_of(key) + 2
+    places = decimals_of(key) + 5  # so that the page rounds as the tables do
     points = [
         [
             float(row.missing_rate),
