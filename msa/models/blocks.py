@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from msa.data.contract import MODALITIES
-from msa.models.base import Batch, Hyper, Shapes
+from msa.models.base import Batch, Hyper, Model, Shapes
 from msa.models.layers import (
     BiRNN,
     Conv,
@@ -84,16 +84,26 @@ RELEASED_SWITCHES = {
 """The released procedure of all three models (dossier, MFMB-Net 2, 7, 8, 9)."""
 
 
-def sequence_steps(batch: Batch, hyper: SequenceSwitches) -> dict[str, Steps]:
-    """Return the steps by which a model reads the sequences of a batch."""
-    if not hyper.attend_padding:
-        return batch.steps
-    return {m: steps.with_padding() for m, steps in batch.steps.items()}
+class SequenceModel(Model):
+    """What the three models do alike with their sequences, as the switches say.
 
+    Parameters
+    ----------
+    hyper : SequenceSwitches
+    """
 
-def packed_inputs(batch: Batch, steps: dict[str, Steps]) -> dict[str, Tensor]:
-    """Return the inputs with one row per step, (P, d) per modality."""
-    return {m: steps[m].pack(x) for m, x in batch.inputs.items()}
+    def __init__(self, hyper: SequenceSwitches) -> None:
+        super().__init__()
+        self.hyper = hyper
+        self.trims_padding = not hyper.whole_length
+        self.auxiliary_from = 2 if hyper.late_losses else 1
+
+    def sequences(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, Steps]]:
+        """Return the inputs, one row per step (P, d) by modality, and their steps."""
+        steps = batch.steps
+        if self.hyper.attend_padding:
+            steps = {m: own.with_padding() for m, own in steps.items()}
+        return {m: steps[m].pack(x) for m, x in batch.inputs.items()}, steps
 
 
 class CrossmodalEncoders(nn.Module):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from msa.data.contract import MODALITIES
-from msa.models.base import Batch, Model, Outputs, Shapes
+from msa.models.base import Batch, Outputs, Shapes
 from msa.models.blocks import (
     OTHERS,
     RECURRENT_WIDTH,
@@ -21,9 +21,8 @@ from msa.models.blocks import (
     SOURCE_DROPOUT,
     BatchAxisReconstruction,
     CrossmodalEncoders,
+    SequenceModel,
     missing_losses,
-    packed_inputs,
-    sequence_steps,
 )
 from msa.models.layers import (
     BiRNN,
@@ -313,7 +312,7 @@ class MicroFusion(nn.Module):
         return torch.cat(fused, -1), list(local.values())
 
 
-class Rebuild(nn.Module):
+class ModalityReconstruction(nn.Module):
     """Self-attention over the steps of one modality, then an FFN (eqs. 14-15)."""
 
     def __init__(self, width: int, outputs: int) -> None:
@@ -331,13 +330,13 @@ class Rebuild(nn.Module):
         return self.ffn(steps.real.pack(recalled[:, 0]))  # eq. 15
 
 
-class Reconstruct(nn.Module):
-    """One :class:`Rebuild` per modality."""
+class TimeReconstruction(nn.Module):
+    """One :class:`ModalityReconstruction` per modality."""
 
     def __init__(self, shapes: Shapes, width: int) -> None:
         super().__init__()
         self.each = nn.ModuleDict(
-            {m: Rebuild(width, shapes[m].width) for m in MODALITIES}
+            {m: ModalityReconstruction(width, shapes[m].width) for m in MODALITIES}
         )
 
     def forward(
@@ -347,7 +346,7 @@ class Reconstruct(nn.Module):
         return {m: self.each[m](h[m], steps[m]) for m in MODALITIES}
 
 
-class MFMBNet(Model):
+class MFMBNet(SequenceModel):
     """Multi-focus-driven multi-branch network.
 
     Parameters
@@ -364,15 +363,12 @@ class MFMBNet(Model):
     """
 
     def __init__(self, shapes: Shapes, hyper: MFMBNetHyper) -> None:
-        super().__init__()
+        super().__init__(hyper)
         if not (hyper.macro or hyper.micro):
             raise ValueError("MFMB-Net needs the macro or the micro stream")
         if hyper.wide_head and not hyper.micro:
             raise ValueError("wide_head reads the vectors of the micro stream: keep it")
         d = hyper.width
-        self.hyper = hyper
-        self.trims_padding = not hyper.whole_length
-        self.auxiliary_from = 2 if hyper.late_losses else 1
         self.encode = nn.ModuleDict(
             {m: nn.Linear(shapes[m].width, d) for m in MODALITIES}
         )
@@ -400,12 +396,11 @@ class MFMBNet(Model):
             return None
         if hyper.batch_axis_reconstruction:
             return BatchAxisReconstruction(shapes, width, layers=3)
-        return Reconstruct(shapes, width)
+        return TimeReconstruction(shapes, width)
 
     def forward(self, batch: Batch) -> Outputs:
         """Predict, and rebuild the missing steps where there are any."""
-        steps = sequence_steps(batch, self.hyper)
-        x = packed_inputs(batch, steps)
+        x, steps = self.sequences(batch)
         x["text"] = dropout(x["text"], self.hyper.text_dropout, self.training)
         h = {m: self.encode[m](x[m]) for m in MODALITIES}  # eq. 1, (P, d)
         h = self.align(h, steps)  # eq. 2, (P, 3d)

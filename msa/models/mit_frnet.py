@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from msa.data.contract import MODALITIES
-from msa.models.base import Batch, Model, Outputs, Shapes
+from msa.models.base import Batch, Outputs, Shapes
 from msa.models.blocks import (
     RECURRENT_WIDTH,
     RELEASED_SWITCHES,
@@ -20,9 +20,8 @@ from msa.models.blocks import (
     ConvProjection,
     CrossmodalEncoders,
     GateEncoder,
+    SequenceModel,
     missing_losses,
-    packed_inputs,
-    sequence_steps,
 )
 from msa.models.layers import Steps
 from msa.models.tfr_net import SIMS as TFR_NET_SIMS
@@ -170,7 +169,7 @@ class GaussianToMean(nn.Module):
         return (variance.log() + (f - mean) ** 2 / variance).mean() / 2
 
 
-class MITFRNet(Model):
+class MITFRNet(SequenceModel):
     """Modality-invariant temporal feature reconstruction network.
 
     Parameters
@@ -181,11 +180,8 @@ class MITFRNet(Model):
     """
 
     def __init__(self, shapes: Shapes, hyper: MITFRNetHyper) -> None:
-        super().__init__()
+        super().__init__(hyper)
         d = hyper.width
-        self.hyper = hyper
-        self.trims_padding = not hyper.whole_length
-        self.auxiliary_from = 2 if hyper.late_losses else 1
         self.project = ConvProjection(shapes, d, hyper.text_dropout)
         self.relate = CrossmodalEncoders(
             d,
@@ -237,8 +233,8 @@ class MITFRNet(Model):
 
     def forward(self, batch: Batch) -> Outputs:
         """Predict, rebuild every step, and compare the modalities' distributions."""
-        steps = sequence_steps(batch, self.hyper)
-        c = self.project(packed_inputs(batch, steps), steps)  # eq. 1, (P, d)
+        x, steps = self.sequences(batch)
+        c = self.project(x, steps)  # eq. 1, (P, d)
         h = self.relate(c, steps)  # eqs. 2-6, (P, 3d)
         pooled = [self.condense[m](h[m], steps[m]) for m in MODALITIES]
         outputs = Outputs(self.classify(torch.cat(pooled, -1)))  # eqs. 13-18, (B,)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from msa.data.contract import MODALITIES
-from msa.models.base import Batch, Model, Outputs, Shapes
+from msa.models.base import Batch, Outputs, Shapes
 from msa.models.blocks import (
     RECURRENT_WIDTH,
     RELEASED_SWITCHES,
@@ -22,10 +22,9 @@ from msa.models.blocks import (
     CrossmodalEncoders,
     GateEncoder,
     Reconstruction,
+    SequenceModel,
     SequenceSwitches,
     missing_losses,
-    packed_inputs,
-    sequence_steps,
 )
 
 
@@ -80,7 +79,7 @@ def reconstruction(shapes: Shapes, hyper: TFRNetHyper) -> Reconstruction | None:
     return Reconstruction(shapes, width, hyper.reconstruction_heads, layers)
 
 
-class TFRNet(Model):
+class TFRNet(SequenceModel):
     """Transformer-based feature reconstruction network.
 
     Parameters
@@ -91,11 +90,8 @@ class TFRNet(Model):
     """
 
     def __init__(self, shapes: Shapes, hyper: TFRNetHyper) -> None:
-        super().__init__()
+        super().__init__(hyper)
         d = hyper.width
-        self.hyper = hyper
-        self.trims_padding = not hyper.whole_length
-        self.auxiliary_from = 2 if hyper.late_losses else 1
         self.project = ConvProjection(shapes, d, hyper.text_dropout)
         self.relate = CrossmodalEncoders(
             d,
@@ -136,8 +132,8 @@ class TFRNet(Model):
 
     def forward(self, batch: Batch) -> Outputs:
         """Predict, and rebuild the missing steps where there are any."""
-        steps = sequence_steps(batch, self.hyper)
-        c = self.project(packed_inputs(batch, steps), steps)  # eq. 1, (P, d)
+        x, steps = self.sequences(batch)
+        c = self.project(x, steps)  # eq. 1, (P, d)
         h = self.relate(c, steps)  # eqs. 2-6, (P, 3d)
         pooled = [self.condense[m](h[m], steps[m]) for m in MODALITIES]
         prediction = self.classify(torch.cat(pooled, -1))  # eqs. 13-18, (B,)

@@ -16,8 +16,9 @@ from matplotlib.patches import FancyBboxPatch
 
 from msa.data.contract import MODALITIES
 from msa.report.anatomy import LANES, Part, matches
+from msa.report.labels import slug
 from msa.report.style import MODALITY_COLOURS, Picture, house_style, system_style
-from msa.report.walk import Walk, counted, in_symbols, slug, symbols
+from msa.report.walk import Walk, counted, in_symbols, symbols
 
 LANE = 2.8
 """Width of a modality's lane, in inches."""

@@ -20,7 +20,7 @@ from msa.data.registry import default_view, source
 from msa.data.text import default_encoder
 from msa.models.registry import model_entry
 from msa.report.claims import LinkedTable
-from msa.report.labels import MISSING, VIEW_WORDS, axis_label
+from msa.report.labels import MISSING, VIEW_WORDS, axis_label, slug
 from msa.report.tables import Table, rank_marks
 from msa.study.claims import FRAME_LEVEL
 from msa.study.grids import SEEDS
@@ -333,7 +333,7 @@ def paper_tables(page: str, cells: pd.DataFrame) -> list[Table]:
     by = ["dataset"]
     by += {"metric": ["metric", "variant"], "model": ["row"], "": []}[source_.split]
     return [
-        _table(page, source_, part, "-".join(_slug(name) for name in names if name))
+        _table(page, source_, part, "-".join(slug(str(name)) for name in names if name))
         for names, part in cells.groupby(by, sort=False)
     ]
 
@@ -617,7 +617,7 @@ def counts_table(paper: str, view: str = "clip-context") -> Table:
         f"those of the files behind our runs ({view} view). Exact counts, no interval."
     )
     marks = pd.DataFrame("", index=frame.index, columns=frame.columns)
-    name = f"{paper.lower()}-{_slug(table)}"
+    name = f"{paper.lower()}-{slug(table)}"
     return Table(name, caption, frame, marks, pd.DataFrame(tidy))
 
 
@@ -648,7 +648,3 @@ def _joined(paper: pd.Series, ours: pd.Series | None) -> dict[str, str]:
             f"{ours[name] - paper[name]:+.0f}".replace("+0", "0") for name in names
         ),
     }
-
-
-def _slug(name: str) -> str:
-    return "".join(c if c.isalnum() else "-" for c in str(name).lower()).strip("-")

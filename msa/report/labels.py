@@ -368,3 +368,9 @@ def run_in_words(runs: pd.DataFrame) -> str:
     )
     name = system_name(row["model"], row["variant"])
     return f"{name} reached {scores} ({training}). {describe(runs)}"
+
+
+def slug(name: str) -> str:
+    """Return a name as a part of file names."""
+    letters = (c if c.isalnum() else "-" for c in name.lower())
+    return "-".join(part for part in "".join(letters).split("-") if part)

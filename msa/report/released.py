@@ -7,17 +7,30 @@ from collections.abc import Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 
 from msa.models.differences import ALL, RELEASED_MODELS, changes, differences
-from msa.report.labels import MISSING, axis_label, describe, printed, shown, span
+from msa.report.figures import closed_picture
+from msa.report.labels import (
+    MISSING,
+    axis_label,
+    describe,
+    printed,
+    shown,
+    slug,
+    span,
+)
 from msa.report.style import Picture, house_style, system_style
-from msa.report.tables import Table, commands_of
+from msa.report.tables import Table, commands_of, no_marks
 from msa.study.publish import load_runs
 from msa.study.switches import load_switches
 from msa.train.metrics import METRICS
 
 NOT_RUN = "not run yet"
 """What a cell says whose runs are not stored."""
+
+NO_PAIR = "no pair yet"
+"""What a comparison says until both variants were run with a common seed."""
 
 
 def differences_table(model: str) -> Table:
@@ -36,7 +49,7 @@ def differences_table(model: str) -> Table:
         f"{model}: where the released code differs from the equations. A switch alone: "
         "--variant paper --set NAME=VALUE; all of them: --variant released."
     )
-    return Table.plain(pd.DataFrame(rows), f"differences-{_slug(model)}", caption)
+    return Table.plain(pd.DataFrame(rows), f"differences-{slug(model)}", caption)
 
 
 def effects_table(model: str, metric: str, rates: Sequence[float]) -> Table:
@@ -65,7 +78,7 @@ def effects_table(model: str, metric: str, rates: Sequence[float]) -> Table:
             row[f"rate {rate:.1f}"] = _effect(metric, cell)
         rows.append(row)
     cells = pd.DataFrame(rows)
-    marks = cells.map(lambda _: "")
+    marks = no_marks(cells)
     runs = _runs_of(found)
     commands = {
         i: commands_of(_runs_of(found[found["change"] == change]))
@@ -77,7 +90,7 @@ def effects_table(model: str, metric: str, rates: Sequence[float]) -> Table:
         f"paired over seeds and clips, 95 % interval, n seeds; {direction} is better. "
         f"{_where(runs, found)}"
     )
-    name = f"released-{_slug(model)}-{metric.lower()}"
+    name = f"released-{slug(model)}-{metric.lower()}"
     return Table(name, caption, cells, marks, found, commands)
 
 
@@ -93,20 +106,23 @@ def variants_table(metrics: Sequence[str], rates: Sequence[float]) -> Table:
             for metric in metrics:
                 cell = own[own["metric"] == metric]
                 both = [
-                    printed(metric, float(cell[c].iloc[0])) if len(cell) else NOT_RUN
+                    printed(metric, float(cell[c].iloc[0])) if len(cell) else NO_PAIR
                     for c in ("paper", "released")
                 ]
                 row[f"{axis_label(metric)}, paper"] = both[0]
                 row[f"{axis_label(metric)}, released"] = both[1]
-                row[f"{axis_label(metric)}, difference"] = _effect(metric, cell)
+                row[f"{axis_label(metric)}, difference"] = (
+                    _effect(metric, cell) if len(cell) else NO_PAIR
+                )
             rows.append(row)
     cells = pd.DataFrame(rows)
     runs = _runs_of(stored)
     caption = (
         "Paper and released variants: means over the seeds that both have, and the "
-        f"paired difference with its 95 % interval. {_where(runs, stored)}"
+        f'paired difference with its 95 % interval; "{NO_PAIR}": one of the two '
+        f"was not run with a common seed. {_where(runs, stored)}"
     )
-    marks = cells.map(lambda _: "")
+    marks = no_marks(cells)
     return Table("paper-and-released", caption, cells, marks, stored)
 
 
@@ -139,11 +155,8 @@ def effects_figure(metric: str) -> Picture:
             f"Change of {axis_label(metric)} by each difference, paired with the paper "
             f"variant, 95 % intervals. {_where(_runs_of(stored), stored)}"
         )
-        picture = Picture.of(
-            figure, f"released-effects-{metric.lower()}", " ".join(words), caption
-        )
-        plt.close(figure)
-        return picture
+        name = f"released-effects-{metric.lower()}"
+        return closed_picture(figure, name, " ".join(words), caption)
 
 
 def summary_sentence(metric: str) -> str:
@@ -152,7 +165,9 @@ def summary_sentence(metric: str) -> str:
     return " ".join(parts)
 
 
-def _effect_panel(axis, found: pd.DataFrame, names: list[str], metric: str, model: str):  # noqa: ANN001, ANN202
+def _effect_panel(
+    axis: Axes, found: pd.DataFrame, names: list[str], metric: str, model: str
+) -> None:
     shades = {0.0: 0.35, 0.5: 0.65, 1.0: 1.0}
     markers = {0.0: "o", 0.5: "s", 1.0: "^"}
     colour = system_style(model).colour
@@ -234,7 +249,3 @@ def _signed(metric: str, value: float) -> str:
 
 def _json(value: object) -> str:
     return str(value).lower()
-
-
-def _slug(model: str) -> str:
-    return model.lower().replace("(", "").replace(")", "").replace(",", "-")

@@ -31,6 +31,7 @@ from msa.report.labels import (
     seeds_used,
     short_label,
     shown,
+    slug,
     span,
     system_name,
     systems_of,
@@ -83,7 +84,7 @@ class Table:
     def plain(cls, frame: pd.DataFrame, name: str, caption: str) -> Table:
         """Make a table without marks; floats are printed with up to 4 digits."""
         cells = frame.map(_plain_cell).reset_index(drop=True)
-        marks = _no_marks(cells)
+        marks = no_marks(cells)
         return cls(name, caption, cells, marks, frame, is_numeric=False)
 
     def csv(self) -> str:
@@ -255,7 +256,7 @@ def score_table(
         )
         commands[position] = commands_of(runs[same])
     cells = pd.DataFrame(rows)
-    marks = _no_marks(cells)
+    marks = no_marks(cells)
     for metric in metrics:
         values = [wide["mean"].get((*key, metric), np.nan) for key in keys]
         for rate in {key[0] for key in keys}:
@@ -310,7 +311,7 @@ def rate_table(
             cells = whole[column]
             numbers[head] = [cells.get((*s, aggregate), np.nan) for s in systems]
     cells = numbers.map(lambda value: printed(metric, value))
-    marks = _no_marks(cells)
+    marks = no_marks(cells)
     for column in numbers:
         marks[column] = _marks(metric, numbers[column])
     bounds = cells.pop("AUILC lo") + " to " + cells.pop("AUILC hi")
@@ -371,7 +372,7 @@ def seed_table(runs: pd.DataFrame, metrics: Sequence[str], name: str) -> Table:
     data = runs[[*columns, *(f"test_{m}" for m in metrics), "best_epoch", "epochs"]]
     commands = {i: [line] for i, line in enumerate(commands_of(runs))}
     caption = f"Every run behind the means: test scores. {describe(runs)}"
-    return Table(name, caption, cells, _no_marks(cells), data, commands)
+    return Table(name, caption, cells, no_marks(cells), data, commands)
 
 
 def run_table(runs: pd.DataFrame) -> Table:
@@ -403,7 +404,7 @@ def run_table(runs: pd.DataFrame) -> Table:
         f"{name}, scores of one run. {describe(runs)} The validation split chose the "
         "epoch, so its scores flatter; the test split is the result."
     )
-    return Table(f"run-{row['run_id']}", caption, cells, _no_marks(cells), data)
+    return Table(f"run-{row['run_id']}", caption, cells, no_marks(cells), data)
 
 
 def source_table(sources: pd.DataFrame) -> Table:
@@ -562,10 +563,9 @@ def ledger_table(*models: str) -> Table:
     whom = ", ".join("both papers" if m == "both" else m for m in models)
     if len(models) == 1:
         frame = frame.drop(columns="System")
-    slug = re.sub(r"\W+", "-", "-".join(models).lower()).strip("-")
     entries = "1 entry" if len(frame) == 1 else f"{len(frame)} entries"
     caption = f"Deviation ledger, {whom}: {entries}."
-    return Table.plain(frame, f"ledger-{slug}", caption)
+    return Table.plain(frame, f"ledger-{slug('-'.join(models))}", caption)
 
 
 def ledger_models() -> list[str]:
@@ -623,7 +623,8 @@ def _group_starts(cells: pd.DataFrame) -> pd.Series:
     return starts & (starts.sum() < len(first) - 1)
 
 
-def _no_marks(cells: pd.DataFrame) -> pd.DataFrame:
+def no_marks(cells: pd.DataFrame) -> pd.DataFrame:
+    """Return empty marks for cells: a table in which nothing stands out."""
     return pd.DataFrame("", index=cells.index, columns=cells.columns)
 
 

@@ -31,6 +31,7 @@ from msa.models.base import Batch, Model, Shapes
 from msa.models.layers import Steps
 from msa.models.registry import model_entry
 from msa.report.anatomy import ANATOMIES, Anatomy, Part
+from msa.report.labels import slug
 from msa.report.tables import Table
 from msa.train.batches import DeviceSplit, prepare, shapes_of
 from msa.train.config import RunConfig
@@ -370,9 +371,3 @@ def settings_table(name: str) -> Table:
     frame = frame.loc[kept].map(json.dumps).rename_axis("Setting").reset_index()
     caption = f"Hyper-parameters of {entry.name} by data set; what is off is left out."
     return Table.plain(frame, f"settings-{slug(entry.name)}", caption)
-
-
-def slug(name: str) -> str:
-    """Return a name as a part of file names."""
-    letters = (c if c.isalnum() else "-" for c in name.lower())
-    return "-".join(part for part in "".join(letters).split("-") if part)
