@@ -1,0 +1,221 @@
+"""Runs per hour and the growth of their cost, from the published measurements."""
+
+from __future__ import annotations
+
+import math
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from IPython.display import Markdown
+from matplotlib.axes import Axes
+
+from msa.bench.runner import (
+    PACKED,
+    SINGLE,
+    USUAL,
+    WAYS,
+    exponents,
+    load_growth,
+    load_pace,
+    speedups,
+)
+from msa.data.registry import source
+from msa.report.costs import digits
+from msa.report.figures import closed_picture
+from msa.report.style import Picture, house_style, system_order, system_style
+from msa.report.tables import Table
+
+AXIS_LABELS = {
+    "samples": "training samples",
+    "steps": "steps in a sequence",
+    "batch": "samples in a mini-batch",
+    "runs": "runs in the grid",
+}
+"""What is varied, in words."""
+
+MEASURE = {
+    "pace": "python -m msa bench runner --dataset mosi --runs 12 --max-epochs 3 --save",
+    "growth": "python -m msa bench runner --only growth --save",
+}
+"""Commands that make the measurements of this page."""
+
+GOALS = {"cpu": 1.8, "cuda": 8.0}
+"""Runs per hour of the packed study over single runs that the project aims for."""
+
+Shown = Table | Picture | Markdown
+
+
+def not_measured(kind: str) -> Markdown:
+    """Say that there is no measurement, and the command that makes it."""
+    return Markdown(
+        "**Not measured yet.** To measure it, on a machine with nothing else to do:"
+        f"\n\n```bash\n{MEASURE[kind]}\n```"
+    )
+
+
+def pace_table() -> Table | Markdown:
+    """Tabulate the ways to do a grid: seconds per run, runs per hour and ratios."""
+    found = load_pace()
+    if found.empty:
+        return not_measured("pace")
+    found = speedups(found)
+    order = {way: place for place, way in enumerate(WAYS)}
+    found = found.sort_values(
+        ["device", "way", "runs"], key=lambda c: c.map(order) if c.name == "way" else c
+    ).reset_index(drop=True)
+    seconds = found["seconds"] / found["runs"]
+    cells = pd.DataFrame(
+        {
+            "Way": found["way"],
+            "Device": found["device_name"],
+            "Jobs": found["jobs"].astype(str),
+            "Runs": found["runs"].astype(str),
+            "Seconds per run": seconds.map(digits),
+            "Runs per hour": found["runs_per_hour"].map(digits),
+            "Times single": found["over_single"].map(digits),
+            "Times sequential": found["over_sequential"].map(digits),
+        }
+    )
+    grids = found[["dataset", "models", "max_epochs", "missing_rate"]]
+    what = "; ".join(
+        f"{row.models.replace(' ', ', ')} in turn on {source(row.dataset).title}, "
+        f"missing rate {row.missing_rate:g}, at most {row.max_epochs} epochs"
+        for row in grids.drop_duplicates().itertuples()
+    )
+    caption = (
+        f"Wall time of a grid done in several ways: {what}. Seconds per run are wall "
+        "time divided by runs. "
+        + " ".join(f"{way.capitalize()}: {what}." for way, what in WAYS.items())
+        + " Grids of other lengths show how the time grows with the number of runs. "
+        f"{_commits(found)}"
+    )
+    marks = pd.DataFrame("", index=cells.index, columns=cells.columns)
+    return Table("pace", caption, cells, marks, found)
+
+
+def growth_picture() -> Picture | Markdown:
+    """Draw seconds per epoch against what is varied, on logarithmic axes."""
+    growth = load_growth()
+    if growth.empty:
+        return not_measured("growth")
+    axes_names = [axis for axis in USUAL if axis in set(growth["axis"])]
+    models = system_order(growth["model"])
+    with house_style():
+        figure, panels = plt.subplots(
+            1,
+            len(axes_names),
+            figsize=(3.1 * len(axes_names), 3.6),
+            sharey=True,
+            squeeze=False,
+            layout="constrained",
+        )
+        for panel, axis in zip(panels.flat, axes_names, strict=True):
+            for model in models:
+                own = growth[(growth["axis"] == axis) & (growth["model"] == model)]
+                _line(panel, own.sort_values("value"), model)
+            panel.set(xscale="log", yscale="log", xlabel=AXIS_LABELS[axis])
+            values = sorted(growth.loc[growth["axis"] == axis, "value"].unique())
+            panel.set_xticks(values, [f"{value:g}" for value in values])
+            panel.minorticks_off()
+        panels.flat[0].set_ylabel("seconds per epoch")
+        handles, labels = panels.flat[0].get_legend_handles_labels()
+        figure.legend(
+            handles, labels, loc="outside lower center", ncols=min(len(labels), 5)
+        )
+    caption = (
+        "Seconds to train one epoch on random tensors as wide as CMU-MOSI's "
+        "clip-context features, all sequences of full length, one thread. Where not "
+        f"varied: {', '.join(f'{AXIS_LABELS[k]} {v}' for k, v in USUAL.items())}. "
+        f"Lines are least-squares fits. {_devices(growth)} {_commits(growth)}"
+    )
+    return closed_picture(figure, "growth", growth_in_words(), caption)
+
+
+def exponent_table() -> Table | Markdown:
+    """Tabulate the fitted exponents: 1 is proportional, 0 is free."""
+    pace, growth = load_pace(), load_growth()
+    found = exponents(pace, growth)
+    if found.empty:
+        return not_measured("growth")
+    cells = pd.DataFrame(
+        {
+            "Varied": found["axis"].map(AXIS_LABELS),
+            "System": found["model"],
+            "From": found["low"].map("{:g}".format),
+            "To": found["high"].map("{:g}".format),
+            "Exponent": found["exponent"].map("{:.2f}".format),
+            "R²": found["r2"].map("{:.3f}".format),
+        }
+    )
+    caption = (
+        "How the time grows: the exponent of a power of what is varied, fitted to the "
+        "logarithms of the seconds. 1: twice as much takes twice as long; 0: it costs "
+        f"nothing. {_devices(found)}"
+    )
+    marks = pd.DataFrame("", index=cells.index, columns=cells.columns)
+    return Table("exponents", caption, cells, marks, found)
+
+
+def pace_in_words() -> str:
+    """Say how much packing brings, beside what the project aims for."""
+    found = load_pace()
+    if found.empty:
+        return "Runs per hour have not been measured yet."
+    found = speedups(found)
+    packed = found[(found["way"] == PACKED) & found["over_single"].notna()]
+    if packed.empty:
+        return f"The packed grid has no {SINGLE} runs beside it yet."
+    words = []
+    for row in packed.itertuples():
+        goal = GOALS[row.device]
+        verdict = "meets" if row.over_single >= goal else "misses"
+        beside = ""
+        if not math.isnan(row.over_sequential):
+            beside = (
+                f" and {row.over_sequential:.2f} times those of one lasting process"
+            )
+        words.append(
+            f"on {row.device_name} ({row.jobs} jobs at once) a study does "
+            f"{row.runs_per_hour:.0f} runs per hour of this grid, "
+            f"{row.over_single:.2f} times those of single runs one after another"
+            f"{beside}, which {verdict} the goal of {goal:g} over single runs"
+        )
+    text = "; ".join(words)
+    return text[0].upper() + text[1:] + "."
+
+
+def growth_in_words() -> str:
+    """Say the fitted exponents of each axis over all systems."""
+    found = exponents(load_pace(), load_growth())
+    if found.empty:
+        return "How the cost grows has not been measured yet."
+    words = []
+    for axis, own in found.groupby("axis", sort=False):
+        low, high = own["exponent"].min(), own["exponent"].max()
+        span = f"{low:.2f}" if len(own) == 1 else f"{low:.2f} to {high:.2f}"
+        words.append(f"{AXIS_LABELS[axis]} {span}")
+    return f"The time grows with these exponents: {'; '.join(words)}."
+
+
+def _line(panel: Axes, own: pd.DataFrame, model: str) -> None:
+    """Draw one system's points and the power that is fitted to them."""
+    if own.empty:
+        return
+    look = system_style(model)
+    panel.plot(
+        own["value"], own["seconds"], look.marker, color=look.colour, label=model
+    )
+    if own["value"].nunique() >= 3:
+        slope, offset = np.polyfit(np.log(own["value"]), np.log(own["seconds"]), 1)
+        ends = np.array([own["value"].min(), own["value"].max()], dtype=float)
+        panel.plot(ends, np.exp(offset) * ends**slope, color=look.colour, alpha=0.6)
+
+
+def _devices(found: pd.DataFrame) -> str:
+    return f"Measured on {'; '.join(dict.fromkeys(found['device_name']))}."
+
+
+def _commits(found: pd.DataFrame) -> str:
+    commits = ", ".join(sorted({str(commit)[:10] for commit in found["commit"]}))
+    return f"Commit {commits}."

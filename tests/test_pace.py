@@ -1,0 +1,94 @@
+"""The page of runs per hour: what it prints of measurements, and without any."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from IPython.display import Markdown
+
+from msa.bench.runner import AXES, PACKED, SEQUENTIAL, SINGLE, USUAL
+from msa.report import pace
+
+COMMON = {"device": "cpu", "device_name": "a machine", "commit": "0123456789abcdef"}
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    rows = [
+        {
+            "way": way,
+            "jobs": jobs,
+            "runs": runs,
+            "dataset": "mosi",
+            "models": "MFMB-Net TFR-Net",
+            "max_epochs": 3,
+            "missing_rate": 0.5,
+            "seconds": seconds,
+            "runs_per_hour": 3600 * runs / seconds,
+            **COMMON,
+        }
+        for way, jobs, runs, seconds in (
+            (SINGLE, 1, 12, 600.0),
+            (SEQUENTIAL, 1, 12, 400.0),
+            (PACKED, 2, 12, 240.0),
+            (PACKED, 2, 3, 60.0),
+            (PACKED, 2, 6, 120.0),
+        )
+    ]
+    growth = [
+        {
+            "axis": axis,
+            "value": value,
+            "model": model,
+            **{**USUAL, axis: value},
+            "seconds": value**2.0 if axis == "steps" else float(value),
+            **COMMON,
+        }
+        for model in ("MFMB-Net", "TFR-Net")
+        for axis, values in AXES.items()
+        for value in values
+    ]
+    monkeypatch.setattr(pace, "load_pace", lambda: pd.DataFrame(rows))
+    monkeypatch.setattr(pace, "load_growth", lambda: pd.DataFrame(growth))
+
+
+def test_the_packed_study_is_compared_with_single_runs_and_the_goal(measured):
+    assert "2.50 times those of single runs" in pace.pace_in_words()
+    assert "1.67 times those of one lasting process" in pace.pace_in_words()
+    assert "meets the goal of 1.8" in pace.pace_in_words()
+
+
+def test_a_missed_goal_is_said(measured, monkeypatch):
+    slow = pace.load_pace()
+    slow.loc[slow["way"] == PACKED, ["seconds", "runs_per_hour"]] = 590.0, 73.2
+    monkeypatch.setattr(pace, "load_pace", lambda: slow)
+    assert "misses the goal of 1.8" in pace.pace_in_words()
+
+
+def test_the_ways_stand_in_their_order_with_their_ratios(measured):
+    table = pace.pace_table()
+    assert table.cells["Way"].to_list() == [SINGLE, SEQUENTIAL] + [PACKED] * 3
+    whole = table.cells[table.cells["Runs"] == "12"]
+    assert whole["Times single"].to_list() == ["1", "1.5", "2.5"]
+    assert "CMU-MOSI" in table.caption
+
+
+def test_the_exponents_are_those_of_the_points(measured):
+    table = pace.exponent_table()
+    found = table.data.groupby("axis")["exponent"].mean()
+    assert np.round(found.to_dict()["steps"], 6) == 2.0
+    assert np.round(found.to_dict()["samples"], 6) == 1.0
+    assert "steps in a sequence 2.00 to 2.00" in pace.growth_in_words()
+    assert b"<svg" in pace.growth_picture().svg
+
+
+def test_without_measurements_the_command_is_told(monkeypatch):
+    for name in ("load_pace", "load_growth"):
+        empty = getattr(pace, name)().head(0)
+        monkeypatch.setattr(pace, name, lambda empty=empty: empty)
+    for shown in (pace.pace_table(), pace.growth_picture(), pace.exponent_table()):
+        assert isinstance(shown, Markdown)
+        assert "python -m msa bench runner" in shown.data
+    assert "not been measured" in pace.pace_in_words()
+    assert "not been measured" in pace.growth_in_words()
