@@ -73,6 +73,49 @@ class SequenceSwitches(Hyper):
         return self.causal or self.attend_padding or self.batch_axis_reconstruction
 
 
+class SequenceHyper(SequenceSwitches):
+    """Hyper-parameters that the three models share; defaults for MOSI and MOSEI.
+
+    Attributes
+    ----------
+    width, heads : int
+        Common width ``d`` of the modalities and attention heads.
+    self_layers, cross_layers : int
+        Depth of the encoders within and across modalities.
+    text_dropout, embed_dropout, relu_dropout, residual_dropout, gate_dropout : float
+    reconstruction : bool
+        False is the ablation without it.
+    weight_text, weight_audio, weight_vision : float
+        Of the modalities' reconstruction losses.
+    """
+
+    width: int = 30
+    heads: int = 6
+    self_layers: int = 3
+    cross_layers: int = 3
+    text_dropout: float = 0.2
+    embed_dropout: float = 0.2
+    relu_dropout: float = 0.2
+    residual_dropout: float = 0.2
+    gate_dropout: float = 0.2
+    reconstruction: bool = True
+    weight_text: float = 5.0
+    weight_audio: float = 2.0
+    weight_vision: float = 20.0
+
+
+SHARED_SIMS = {
+    "batch_size": 16,
+    "plateau_patience": 10,
+    "cross_layers": 2,
+    "relu_dropout": 0.0,
+    "embed_dropout": 0.1,
+    "weight_text": 1.0,
+    "weight_audio": 0.01,
+    "weight_vision": 0.0001,
+}
+"""What differs on CH-SIMS in all three (dossier, hyper-parameter tables)."""
+
 RELEASED_SWITCHES = {
     "causal": True,
     "attend_padding": True,
@@ -89,12 +132,18 @@ class SequenceModel(Model):
 
     Parameters
     ----------
-    hyper : SequenceSwitches
+    hyper : SequenceHyper
     """
 
-    def __init__(self, hyper: SequenceSwitches) -> None:
+    def __init__(self, hyper: SequenceHyper) -> None:
         super().__init__()
         self.hyper = hyper
+        self.loss_weights = {
+            "task": 1.0,
+            "reconstruction_text": hyper.weight_text,
+            "reconstruction_audio": hyper.weight_audio,
+            "reconstruction_vision": hyper.weight_vision,
+        }
         self.trims_padding = not hyper.whole_length
         self.auxiliary_from = 2 if hyper.late_losses else 1
 
@@ -106,6 +155,22 @@ class SequenceModel(Model):
         return {m: steps[m].pack(x) for m, x in batch.inputs.items()}, steps
 
 
+def encoder_bank(
+    hyper: SequenceHyper, attention_dropout: tuple[float, ...], layers: int
+) -> EncoderBank:
+    """Return encoders side by side, one for each dropout on attention weights."""
+    return EncoderBank(
+        len(attention_dropout),
+        hyper.width,
+        hyper.heads,
+        layers,
+        attention_dropout,
+        hyper.relu_dropout,
+        hyper.residual_dropout,
+        hyper.causal,
+    )
+
+
 class CrossmodalEncoders(nn.Module):
     """Intra- and inter-modal encoders: three per modality, side by side.
 
@@ -114,48 +179,24 @@ class CrossmodalEncoders(nn.Module):
 
     Parameters
     ----------
-    width, heads : int
-        Common width ``d`` and attention heads.
-    self_layers, cross_layers : int
-    embed_dropout, relu_dropout, residual_dropout : float
-    causal, skip_zeros : bool
-        :class:`SequenceSwitches`.
+    hyper : SequenceHyper
     """
 
-    def __init__(
-        self,
-        width: int,
-        heads: int,
-        self_layers: int,
-        cross_layers: int,
-        embed_dropout: float,
-        relu_dropout: float,
-        residual_dropout: float,
-        causal: bool = False,
-        skip_zeros: bool = False,
-    ) -> None:
+    def __init__(self, hyper: SequenceHyper) -> None:
         super().__init__()
-        self.embed_dropout, self.skip_zeros = embed_dropout, skip_zeros
+        self.embed_dropout = hyper.embed_dropout
+        self.skip_zeros = hyper.skip_zero_positions
+        deep, across = hyper.self_layers, hyper.cross_layers
         self.banks = nn.ModuleDict()
         for query in MODALITIES:
             crossing = tuple(SOURCE_DROPOUT[source] for source in OTHERS[query])
             # One bank of three where the depths allow it, else one of one and of two.
-            if self_layers == cross_layers:
-                depths = [((SELF_DROPOUT, *crossing), self_layers)]
+            if deep == across:
+                depths = [((SELF_DROPOUT, *crossing), deep)]
             else:
-                depths = [((SELF_DROPOUT,), self_layers), (crossing, cross_layers)]
+                depths = [((SELF_DROPOUT,), deep), (crossing, across)]
             self.banks[query] = nn.ModuleList(
-                EncoderBank(
-                    len(drops),
-                    width,
-                    heads,
-                    layers,
-                    drops,
-                    relu_dropout,
-                    residual_dropout,
-                    causal,
-                )
-                for drops, layers in depths
+                encoder_bank(hyper, drops, layers) for drops, layers in depths
             )
 
     def forward(

@@ -18,16 +18,17 @@ from msa.models.blocks import (
     OTHERS,
     RECURRENT_WIDTH,
     SELF_DROPOUT,
+    SHARED_SIMS,
     SOURCE_DROPOUT,
     BatchAxisReconstruction,
     CrossmodalEncoders,
     SequenceModel,
+    encoder_bank,
     missing_losses,
 )
 from msa.models.layers import (
     BiRNN,
     Conv,
-    EncoderBank,
     Steps,
     TransformerEncoder,
     attend,
@@ -54,39 +55,15 @@ STACKED = (("text", "vision"), ("text", "audio"))
 class MFMBNetHyper(MFMBNetSwitches):
     """MFMB-Net's hyper-parameters; defaults for MOSI and MOSEI."""
 
-    width: int = 30
-    heads: int = 6
-    self_layers: int = 3
-    cross_layers: int = 3
-    text_dropout: float = 0.2
-    embed_dropout: float = 0.2
-    relu_dropout: float = 0.2
-    residual_dropout: float = 0.2
     macro: bool = True
     hub_tokens: int = 4
     macro_layers: int = 4
     macro_heads: int = 10
     micro: bool = True
-    gate_dropout: float = 0.2
     fine_width: int = 64
-    reconstruction: bool = True
-    weight_text: float = 5.0
-    weight_audio: float = 2.0
-    weight_vision: float = 20.0
 
 
-SIMS = {
-    "batch_size": 16,
-    "plateau_patience": 10,
-    "self_layers": 3,
-    "cross_layers": 2,
-    "relu_dropout": 0.0,
-    "embed_dropout": 0.1,
-    "weight_text": 1.0,
-    "weight_audio": 0.01,
-    "weight_vision": 0.0001,
-    "wide_head_dropout": 0.1,
-}
+SIMS = SHARED_SIMS | {"wide_head_dropout": 0.1}
 """What differs on CH-SIMS (dossier, hyper-parameter table)."""
 
 
@@ -100,28 +77,12 @@ class HybridAttention(nn.Module):
         super().__init__()
         self.embed_dropout = hyper.embed_dropout
         self.skip_zeros = hyper.skip_zero_positions
-
-        def bank(drops: tuple[float, ...], layers: int) -> EncoderBank:
-            return EncoderBank(
-                len(drops),
-                hyper.width,
-                hyper.heads,
-                layers,
-                drops,
-                hyper.relu_dropout,
-                hyper.residual_dropout,
-                hyper.causal,
-            )
-
-        self.align = nn.ModuleDict(
-            {m: bank((SELF_DROPOUT,), hyper.self_layers) for m in MODALITIES}
-        )
-        self.cross = nn.ModuleDict(
-            {
-                m: bank(tuple(SOURCE_DROPOUT[s] for s in OTHERS[m]), hyper.cross_layers)
-                for m in MODALITIES
-            }
-        )
+        self.align, self.cross = nn.ModuleDict(), nn.ModuleDict()
+        for m in MODALITIES:
+            self.align[m] = encoder_bank(hyper, (SELF_DROPOUT,), hyper.self_layers)
+        for m in MODALITIES:
+            crossing = tuple(SOURCE_DROPOUT[source] for source in OTHERS[m])
+            self.cross[m] = encoder_bank(hyper, crossing, hyper.cross_layers)
 
     def forward(
         self, h: dict[str, Tensor], steps: dict[str, Steps]
@@ -141,23 +102,6 @@ class HybridAttention(nn.Module):
 
     def _embed(self, x: Tensor, steps: Steps) -> Tensor:
         return embed(x, steps, self.embed_dropout, self.training, self.skip_zeros)
-
-
-def alignment(hyper: MFMBNetHyper) -> HybridAttention | CrossmodalEncoders:
-    """Return the alignment that the switches ask for; both give (P, 3d)."""
-    if not hyper.parallel_alignment:
-        return HybridAttention(hyper)
-    return CrossmodalEncoders(
-        hyper.width,
-        hyper.heads,
-        hyper.self_layers,
-        hyper.cross_layers,
-        hyper.embed_dropout,
-        hyper.relu_dropout,
-        hyper.residual_dropout,
-        hyper.causal,
-        hyper.skip_zero_positions,
-    )
 
 
 def separate_encoders(
@@ -372,7 +316,8 @@ class MFMBNet(SequenceModel):
         self.encode = nn.ModuleDict(
             {m: nn.Linear(shapes[m].width, d) for m in MODALITIES}
         )
-        self.align = alignment(hyper)
+        relate = CrossmodalEncoders if hyper.parallel_alignment else HybridAttention
+        self.align = relate(hyper)  # either gives (P, 3d)
         self.macro = MacroFusion(shapes, 3 * d, hyper) if hyper.macro else None
         self.micro = MicroFusion(3 * d, hyper) if hyper.micro else None
         self.rebuild = self._reconstruction(shapes)
@@ -383,12 +328,6 @@ class MFMBNet(SequenceModel):
             self.predict = WideHead(width, hyper.wide_head_dropout)
         else:
             self.predict = nn.Linear(width, 1)
-        self.loss_weights = {  # eq. 19
-            "task": 1.0,
-            "reconstruction_text": hyper.weight_text,
-            "reconstruction_audio": hyper.weight_audio,
-            "reconstruction_vision": hyper.weight_vision,
-        }
 
     def _reconstruction(self, shapes: Shapes) -> nn.Module | None:
         hyper, width = self.hyper, 3 * self.hyper.width

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from msa.models.base import Shapes
-from msa.models.blocks import RELEASED_SWITCHES, GateEncoder, SequenceSwitches
+from msa.models.blocks import RELEASED_SWITCHES, GateEncoder, SequenceHyper
 from msa.models.layers import Steps, TransformerEncoder, dropout
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ RELEASED = RELEASED_SWITCHES | {
 """The bundle of all differences."""
 
 
-class MFMBNetSwitches(SequenceSwitches):
+class MFMBNetSwitches(SequenceHyper):
     """MFMB-Net's own switches; all off in the paper variant.
 
     Attributes

@@ -183,17 +183,7 @@ class MITFRNet(SequenceModel):
         super().__init__(hyper)
         d = hyper.width
         self.project = ConvProjection(shapes, d, hyper.text_dropout)
-        self.relate = CrossmodalEncoders(
-            d,
-            hyper.heads,
-            hyper.self_layers,
-            hyper.cross_layers,
-            hyper.embed_dropout,
-            hyper.relu_dropout,
-            hyper.residual_dropout,
-            hyper.causal,
-            hyper.skip_zero_positions,
-        )
+        self.relate = CrossmodalEncoders(hyper)
         self.rebuild = reconstruction(shapes, hyper)
         self.compare = self._similarity(shapes)
         self.condense = nn.ModuleDict(
@@ -214,13 +204,7 @@ class MITFRNet(SequenceModel):
             hyper.classifier_hidden,
             hyper.classifier_dropout,
         )
-        self.loss_weights = {  # eqs. 20 and 24
-            "task": 1.0,
-            "reconstruction_text": hyper.weight_text,
-            "reconstruction_audio": hyper.weight_audio,
-            "reconstruction_vision": hyper.weight_vision,
-            "similarity": hyper.weight_similarity,
-        }
+        self.loss_weights["similarity"] = hyper.weight_similarity  # eqs. 20 and 24
 
     def _similarity(self, shapes: Shapes) -> Similarity | GaussianToMean | None:
         hyper = self.hyper

@@ -16,52 +16,30 @@ from msa.models.base import Batch, Outputs, Shapes
 from msa.models.blocks import (
     RECURRENT_WIDTH,
     RELEASED_SWITCHES,
+    SHARED_SIMS,
     BatchAxisReconstruction,
     Classifier,
     ConvProjection,
     CrossmodalEncoders,
     GateEncoder,
     Reconstruction,
+    SequenceHyper,
     SequenceModel,
-    SequenceSwitches,
     missing_losses,
 )
 
 
-class TFRNetHyper(SequenceSwitches):
+class TFRNetHyper(SequenceHyper):
     """TFR-Net's hyper-parameters; defaults for MOSI and MOSEI."""
 
-    width: int = 30
-    heads: int = 6
-    self_layers: int = 3
-    cross_layers: int = 3
-    text_dropout: float = 0.2
-    embed_dropout: float = 0.2
-    relu_dropout: float = 0.2
-    residual_dropout: float = 0.2
     gate_layers: int = 3
-    gate_dropout: float = 0.2
-    reconstruction: bool = True
     reconstruction_layers: int = 3
     reconstruction_heads: int = 6
-    weight_text: float = 5.0
-    weight_audio: float = 2.0
-    weight_vision: float = 20.0
     classifier_hidden: int = 128
     classifier_dropout: float = 0.0
 
 
-SIMS = {
-    "batch_size": 16,
-    "plateau_patience": 10,
-    "cross_layers": 2,
-    "relu_dropout": 0.0,
-    "embed_dropout": 0.1,
-    "weight_text": 1.0,
-    "weight_audio": 0.01,
-    "weight_vision": 0.0001,
-    "classifier_dropout": 0.1,
-}
+SIMS = SHARED_SIMS | {"classifier_dropout": 0.1}
 """What differs on CH-SIMS (dossier, hyper-parameter tables)."""
 
 
@@ -93,17 +71,7 @@ class TFRNet(SequenceModel):
         super().__init__(hyper)
         d = hyper.width
         self.project = ConvProjection(shapes, d, hyper.text_dropout)
-        self.relate = CrossmodalEncoders(
-            d,
-            hyper.heads,
-            hyper.self_layers,
-            hyper.cross_layers,
-            hyper.embed_dropout,
-            hyper.relu_dropout,
-            hyper.residual_dropout,
-            hyper.causal,
-            hyper.skip_zero_positions,
-        )
+        self.relate = CrossmodalEncoders(hyper)
         self.rebuild = reconstruction(shapes, hyper)
         self.condense = nn.ModuleDict(
             {
@@ -123,12 +91,6 @@ class TFRNet(SequenceModel):
             hyper.classifier_hidden,
             hyper.classifier_dropout,
         )
-        self.loss_weights = {
-            "task": 1.0,
-            "reconstruction_text": hyper.weight_text,
-            "reconstruction_audio": hyper.weight_audio,
-            "reconstruction_vision": hyper.weight_vision,
-        }
 
     def forward(self, batch: Batch) -> Outputs:
         """Predict, and rebuild the missing steps where there are any."""
