@@ -49,6 +49,9 @@ class MulTHyper(Hyper):
     no_positions: bool = False
 
 
+MOSI = {"batch_size": 64}
+"""What differs on CMU-MOSI, and on the demo set: chosen on the validation split."""
+
 MOSEI = {
     "batch_size": 32,
     "lr": 5e-4,

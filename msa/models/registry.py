@@ -150,7 +150,12 @@ MODELS = {
             mult.MulT,
             mult.MulTHyper,
             "Tsai et al., ACL 2019",
-            {"mosei": mult.MOSEI, "sims": mult.SIMS},
+            {
+                "demo": mult.MOSI,
+                "mosi": mult.MOSI,
+                "mosei": mult.MOSEI,
+                "sims": mult.SIMS,
+            },
         ),
         ModelEntry(
             "MISA",
