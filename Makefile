@@ -35,6 +35,7 @@ $(STAMP):
 # A clean tree each time: an incremental build can show numbers of older results.
 book: $(STAMP)
 	rm -rf _build
+	@sh .ci/space.sh 200
 	$(BIN)/python -m msa notebook run book/experiments/train.md
 	$(BIN)/jupyter-book build . -W -n --keep-going
 	@echo

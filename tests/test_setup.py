@@ -168,3 +168,22 @@ def test_the_script_is_plain_shell():
     shell = shutil.which("dash") or "sh"
     assert subprocess.run([shell, "-n", SETUP], check=False).returncode == 0
     assert os.access(SETUP, os.R_OK)
+
+
+@pytest.mark.parametrize(("free_kb", "status"), [(204_799, 1), (204_800, 0)])
+def test_a_book_that_does_not_fit_is_not_begun(tmp_path, free_kb, status):
+    df = tmp_path / "df"
+    line = f"/dev/disk 999999999 1 {free_kb} 50% /a folder"
+    df.write_text(f"#!/bin/sh\necho Filesystem\necho '{line}'\n")
+    df.chmod(0o755)
+    done = subprocess.run(
+        ["sh", repo_root() / ".ci" / "space.sh", "200"],
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == status
+    said = "the disk has 199 MB free and the book needs 200 MB" if status else ""
+    assert said in done.stderr
+    assert bool(done.stderr) == bool(status)
