@@ -15,8 +15,9 @@ import psutil
 import pytest
 from fake_runs import DIES, FAILS, HANGS, grid, quick
 
-from msa.study.runner import duration, run_study, status
+from msa.study.runner import describe, duration, run_study, status
 from msa.study.store import RunStore
+from msa.train.config import RunConfig
 
 
 @pytest.fixture
@@ -186,3 +187,12 @@ def test_durations_for_people():
         "1 h 00 min",
         "1 h 30 min",
     ]
+
+
+def test_a_run_with_other_settings_is_told_from_the_usual_one():
+    usual = RunConfig.resolve(dataset="demo", model="LMF", seed=3)
+    other = RunConfig.resolve(
+        dataset="demo", model="LMF", seed=3, hyper={"lr": 0.25}, data_order_seed=4
+    )
+    assert describe(usual) == "demo LMF paper, frozen, rate 0, seed 3"
+    assert describe(other) == f"{describe(usual)}, data order seed 4, lr 0.25"

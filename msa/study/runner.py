@@ -258,7 +258,8 @@ def status(configs: Sequence[RunConfig], store: RunStore) -> dict[str, str]:
 def describe(config: RunConfig) -> str:
     """Name a run in a line of a log."""
     beyond = "".join(
-        f", {name.replace('_', ' ')} {value}" for name, value in config.beyond.items()
+        f", {name.replace('_', ' ')} {value}"
+        for name, value in {**config.beyond, **config.unusual}.items()
     )
     return (
         f"{config.dataset} {config.model} {config.variant}, {config.encoder_mode}, "

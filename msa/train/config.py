@@ -296,6 +296,12 @@ class RunConfig(BaseModel):
         return {name: value for name, value in values.items() if value is not None}
 
     @property
+    def unusual(self) -> dict[str, Any]:
+        """Hyper-parameters that are not the variant's own on this data set."""
+        usual = self.entry.resolve(self.dataset, self.variant).model_dump(mode="json")
+        return {k: v for k, v in self.hyper.items() if v != usual[k]}
+
+    @property
     def run_id(self) -> str:
         """First 16 hex digits of the SHA-256 of the configuration.
 
@@ -321,10 +327,8 @@ class RunConfig(BaseModel):
             parts += ["--mask-seed", str(self.mask_seed)]
         for name, value in self.beyond.items():
             parts += _flag(name, value)
-        usual = self.entry.resolve(self.dataset, self.variant).model_dump(mode="json")
-        for name, value in self.hyper.items():
-            if value != usual[name]:
-                parts += ["--set", f"{name}={json.dumps(value)}"]
+        for name, value in self.unusual.items():
+            parts += ["--set", f"{name}={json.dumps(value)}"]
         return shlex.join(parts)
 
 
