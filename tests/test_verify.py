@@ -70,11 +70,45 @@ def test_a_bit_is_a_drift_on_the_same_machine(made, results):
 
 
 @pytest.mark.parametrize(("mae", "drifted"), [(0.019, False), (0.021, True)])
-def test_other_versions_may_differ_a_little(made, tmp_path, mae, drifted):
-    folder = published(tmp_path, changed(made["FC(A)"], torch="1.0"))
-    (check,) = verify(None, 1, folder, lambda _: changed(made["FC(A)"], 0.01, mae))
+def test_a_reference_on_other_versions_may_differ_a_little(
+    made, tmp_path, mae, drifted
+):
+    folder = published(tmp_path, changed(made["constant"], torch="1.0"))
+    (check,) = verify(None, 1, folder, lambda _: changed(made["constant"], 0.01, mae))
     assert not check.exact
     assert check.drifted == drifted
+    assert check.worst_metric == "test_MAE"
+
+
+@pytest.mark.parametrize(("factor", "drifted"), [(0.996, False), (1.006, True)])
+def test_elsewhere_the_losses_of_the_first_epoch_decide(
+    made, tmp_path, factor, drifted
+):
+    folder = published(tmp_path, changed(made["FC(A)"], torch="1.0"))
+    # Far other scores: a few epochs on another processor train another model.
+    now = changed(made["FC(A)"], 0.5, mae=0.5)
+    curves = [
+        row | {"value": row["value"] * (factor if row["split"] == "train" else 2)}
+        for row in now.curves
+    ]
+    again = dataclasses.replace(now, curves=curves)
+    (check,) = verify(None, 1, folder, lambda _: again)
+    assert not check.exact
+    assert check.drifted == drifted
+    assert check.worst_metric.startswith("epoch_1_")
+
+
+def test_elsewhere_another_seed_or_another_loss_is_a_drift(made, tmp_path):
+    folder = published(tmp_path, changed(made["FC(A)"], torch="1.0"))
+    other = run(RunConfig.resolve(model="FC(A)", seed=7, **FIELDS))
+    (check,) = verify(None, 1, folder, lambda _: other)
+    assert check.drifted
+    more = [*made["FC(A)"].curves]
+    more.append({"epoch": 1, "split": "train", "term": "new", "value": 0.0})
+    again = dataclasses.replace(made["FC(A)"], curves=more)
+    (check,) = verify(None, 1, folder, lambda _: again)
+    assert check.drifted
+    assert check.worst_metric == "epoch_1_new"
 
 
 def test_cheap_runs_of_different_models_come_first():
