@@ -367,6 +367,15 @@ def test_what_is_asked_beyond_the_protocol_comes_back(store, folder):
     assert publish(store, folder).written == ()
 
 
+def test_a_run_on_mixed_rates_comes_back(store, folder):
+    own = record(train_rates="mixed", evaluate_rates=(0.0, 0.5))
+    store.write(own)
+    publish(store, folder)
+    (row,) = results.load_runs(results=folder).to_dict("records")
+    assert row["train_rates"] == "mixed"
+    assert results.config_of(row) == RunConfig(**own["config"])
+
+
 def test_runs_made_again_lose_their_old_rows(store, folder):
     own = beyond_record()
     store.write(own)

@@ -560,7 +560,8 @@ def _read_frame(
     if not data:
         return pd.DataFrame(columns=list(columns))
     frame = pd.read_csv(io.BytesIO(data), dtype={**_TEXT, **_FLOAT})
-    types: dict[str, Any] = {key: float for key in frame if _SCORE.match(key)}
+    scores = [key for key in frame if _SCORE.match(key) and key not in BEYOND]
+    types: dict[str, Any] = dict.fromkeys(scores, float)
     types |= {name: "Int64" for name in ("mask_seed", _ORDER) if name in frame}
     return frame.astype(types)
 
