@@ -200,13 +200,15 @@ def seeds_used(runs: pd.DataFrame) -> str:
     return ", ".join(words)
 
 
-def describe(runs: pd.DataFrame) -> str:
+def describe(runs: pd.DataFrame, rates: str | None = None) -> str:
     """Return the label of a table or figure, from the runs behind it.
 
     Parameters
     ----------
     runs : DataFrame
         One row per run: ``dataset, view, encoder, encoder_mode, missing_rate, seed``.
+    rates : str, optional
+        What is said of missing rates, where they are not the same in all splits.
 
     Returns
     -------
@@ -217,12 +219,11 @@ def describe(runs: pd.DataFrame) -> str:
     data = "; ".join(f"{source(d, v).title}, {VIEW_WORDS[v]}" for d, v in sets)
     encoders = runs[["encoder", "encoder_mode"]].drop_duplicates()
     text = ", ".join(f"{e} ({mode})" for e, mode in encoders.itertuples(index=False))
-    rates = span(runs["missing_rate"])
-    plural = "" if runs["missing_rate"].nunique() == 1 else "s"
-    return (
-        f"{data}; text encoder {text}; missing rate{plural} {rates} in train, valid "
-        f"and test; {seeds_used(runs)}."
-    )
+    if rates is None:
+        plural = "" if runs["missing_rate"].nunique() == 1 else "s"
+        rates = f"missing rate{plural} {span(runs['missing_rate'])}"
+        rates += " in train, valid and test"
+    return f"{data}; text encoder {text}; {rates}; {seeds_used(runs)}."
 
 
 def short_label(runs: pd.DataFrame) -> str:
