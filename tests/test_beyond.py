@@ -86,7 +86,28 @@ def test_train_rate_against_test_rate(stored):
         for trained, base in (("0.0", 0.2), ("mixed", 0.1))
     ]
     picture = beyond.rates_picture("MAE")
-    assert "MFMB-Net at 2 of 2" in picture.alt  # mixed rates win at both
+    # Mixed rates win at both.
+    assert "MFMB-Net: trained at 0.0 at 0, mixed at 2 of 2" in picture.alt
+
+
+def test_models_of_the_protocol_stand_beside_those_of_one_rate(stored, monkeypatch):
+    frames = rates_frames()
+    stored(**frames)
+    # One more, of a seed that the study has not: it would not be a fair mean.
+    seeds = (*SEEDS, 99)
+    sweep = [
+        run(f"s{s}{rate}", seed=s, missing_rate=rate) | {"test_MAE": rate}
+        for s in seeds
+        for rate in (0.0, 0.5)
+    ]
+    runs = {"rates": frames["load_runs"], "mosi-sweep": pd.DataFrame(sweep)}
+    monkeypatch.setattr(beyond, "load_runs", lambda name: runs[name])
+    monkeypatch.setattr(beyond, "main_runs", lambda frame: frame)
+    table = beyond.rates_table("MAE")
+    row = table.cells.set_index("Trained at").loc[beyond.OWN_RATE]
+    assert row["0.5"] == "0.500 ± 0.000 [3 seeds]"
+    words = beyond.rates_in_words("MAE")
+    assert "trained at 0.0 at 0, its own rate at 2, mixed at 0 of 2" in words
 
 
 def test_selection_counts_what_the_test_split_buys(stored):

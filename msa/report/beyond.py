@@ -14,7 +14,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 from msa.data.contract import MODALITIES
-from msa.data.missing import PATTERNS
+from msa.data.missing import PATTERNS, PROTOCOL_PATTERN
 from msa.data.registry import source
 from msa.report.figures import closed_picture
 from msa.report.labels import (
@@ -49,6 +49,12 @@ from msa.study.stats import interval
 from msa.train.metrics import METRICS
 
 Shown = Table | Picture | Markdown
+
+OWN_RATE = "its own rate"
+"""What the protocol trains on: the rate of the test, one model for each."""
+
+_LOOKS = {"mixed": "k--", OWN_RATE: "k:"}
+"""Lines of trainings that are not at one rate."""
 
 
 def smallest_gain(metric: str) -> float:
@@ -138,9 +144,29 @@ def _evaluated(name: str, metric: str) -> pd.DataFrame:
     return tests.merge(runs, on="run_id")
 
 
+def _at_own_rates(own: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Return the protocol's runs of the same systems and seeds: one model per rate."""
+    runs = load_runs("mosi-sweep")
+    asked = own[["model", "variant", "seed"]].drop_duplicates()
+    score = f"test_{metric}"
+    if score not in runs:
+        return pd.DataFrame()
+    found = main_runs(runs).merge(asked, on=["model", "variant", "seed"])
+    tested = {"tested": found["missing_rate"], "value": found[score]}
+    return found.assign(trained=OWN_RATE, pattern=PROTOCOL_PATTERN, **tested)
+
+
+def _all_trainings(metric: str) -> pd.DataFrame:
+    """Return the runs of ``rates`` at every test rate, with the protocol's beside."""
+    own = _evaluated("rates", metric)
+    if own.empty:
+        return own
+    return pd.concat([own, _at_own_rates(own, metric)], ignore_index=True)
+
+
 def rates_table(metric: str = "MAE") -> Shown:
     """Tabulate models of one training rate, or of mixed rates, at every test rate."""
-    own = _evaluated("rates", metric)
+    own = _all_trainings(metric)
     if own.empty:
         return not_run("rates")
     return _crossed(own, metric, "tested", "rates")
@@ -156,15 +182,22 @@ def patterns_table(metric: str = "MAE") -> Shown:
 
 
 def rates_in_words(metric: str = "MAE") -> str:
-    """Say at how many test rates the model of mixed rates is the best of its kind."""
-    own = _evaluated("rates", metric)
+    """Say at how many test rates each training is the best of its kind."""
+    own = _all_trainings(metric)
     if own.empty:
         return "No run of the study `rates` is published yet."
     best, told = _best_trained(own, metric, "tested"), []
     for model in system_order(own["model"]):
         mine = best.loc[model]
-        told.append(f"{model} at {(mine == 'mixed').sum()} of {len(mine)}")
-    return f"The model of mixed rates is the best of its kind: {', '.join(told)} rates."
+        counts = ", ".join(
+            f"{name} at {(mine == name).sum()}"
+            for name in sorted(own.loc[own["model"] == model, "trained"].unique())
+        )
+        told.append(f"{model}: trained at {counts} of {len(mine)}")
+    return (
+        f"At how many test rates each training gives a system its best "
+        f"{axis_label(metric)}: {'; '.join(told)}."
+    )
 
 
 def patterns_in_words(metric: str = "MAE") -> str:
@@ -185,7 +218,7 @@ def patterns_in_words(metric: str = "MAE") -> str:
 def _labelled(own: pd.DataFrame) -> str:
     """Label runs that are tested otherwise than trained."""
     trained = ", ".join(sorted(own["trained"].unique()))
-    return describe(own, rates=f"trained at missing rates {trained}")
+    return describe(own, rates=f"training at {trained}")
 
 
 def _best_trained(own: pd.DataFrame, metric: str, across: str) -> pd.Series:
@@ -219,7 +252,7 @@ def _crossed(own: pd.DataFrame, metric: str, across: str, name: str) -> Table:
 
 def rates_picture(metric: str = "MAE") -> Shown:
     """Draw a metric against the test rate, a line per training rate."""
-    own = _evaluated("rates", metric)
+    own = _all_trainings(metric)
     if own.empty:
         return not_run("rates")
     models = system_order(own["model"])
@@ -238,8 +271,8 @@ def rates_picture(metric: str = "MAE") -> Shown:
                 line = own[(own["model"] == model) & (own["trained"] == name)]
                 axis.plot(line["tested"], line["value"], ".", color=colour, alpha=0.5)
                 mean = line.groupby("tested")["value"].mean()
-                look = "k--" if name == "mixed" else "-"
-                extra = {} if name == "mixed" else {"color": colour}
+                look = _LOOKS.get(name, "-")
+                extra = {} if name in _LOOKS else {"color": colour}
                 axis.plot(mean.index, mean, look, label=name, **extra)
             axis.set(title=model, xlabel="missing rate of the test")
         axes.flat[0].set_ylabel(axis_label(metric))
