@@ -33,6 +33,10 @@ class Config:
         return {}
 
     @property
+    def unusual(self) -> dict:
+        return {}
+
+    @property
     def run_id(self) -> str:
         return f"{self.seed:016x}"
 
