@@ -190,7 +190,7 @@ def rates_in_words(metric: str = "MAE") -> str:
     for model in system_order(own["model"]):
         mine = best.loc[model]
         counts = ", ".join(
-            f"{name} at {(mine == name).sum()}"
+            f"{name} at {mine[name].sum()}"
             for name in sorted(own.loc[own["model"] == model, "trained"].unique())
         )
         told.append(f"{model}: trained at {counts} of {len(mine)}")
@@ -221,11 +221,15 @@ def _labelled(own: pd.DataFrame) -> str:
     return describe(own, rates=f"training at {trained}")
 
 
-def _best_trained(own: pd.DataFrame, metric: str, across: str) -> pd.Series:
-    """Return the training that does best, by model and what it is tested on."""
+def _best_trained(own: pd.DataFrame, metric: str, across: str) -> pd.DataFrame:
+    """Tell which training does best, by model and what it is tested on.
+
+    A column per training; ties count for both, as of one model under two names.
+    """
     means = own.groupby(["model", across, "trained"])["value"].mean().unstack()
     higher = METRICS[metric].higher_is_better
-    return means.idxmax(axis=1) if higher else means.idxmin(axis=1)
+    best = means.max(axis=1) if higher else means.min(axis=1)
+    return means.eq(best, axis=0)
 
 
 def _crossed(own: pd.DataFrame, metric: str, across: str, name: str) -> Table:
