@@ -24,6 +24,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -307,20 +308,41 @@ def exponents(pace: pd.DataFrame, growth: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for key, own in points.groupby(keys, sort=False):
         if own["value"].nunique() >= 3:
-            slope, r2 = _slope(own["value"], own["seconds"])
-            found = (len(own), own["value"].min(), own["value"].max(), slope, r2)
-            rows.append((*key, *found))
+            law = power_law(own["value"], own["seconds"])
+            span = (len(own), own["value"].min(), own["value"].max())
+            rows.append((*key, *span, law.exponent, law.r2))
     return pd.DataFrame(
         rows, columns=[*keys, "points", "low", "high", "exponent", "r2"]
     )
 
 
-def _slope(values: pd.Series, seconds: pd.Series) -> tuple[float, float]:
+class PowerLaw(NamedTuple):
+    """A cost that grows as a power: ``factor * value ** exponent`` seconds."""
+
+    exponent: float
+    factor: float
+    r2: float
+
+
+def power_law(values: pd.Series, seconds: pd.Series) -> PowerLaw:
+    """Fit a power by least squares on logarithms.
+
+    Parameters
+    ----------
+    values, seconds : Series of float
+        Positive, at least two different values.
+
+    Returns
+    -------
+    PowerLaw
+        ``r2`` is the share of the variance of the logarithms that it explains.
+    """
     x, y = (np.log(np.asarray(v, dtype=float)) for v in (values, seconds))
     slope, intercept = np.polyfit(x, y, 1)
     left = np.square(y - slope * x - intercept).sum()
     spread = np.square(y - y.mean()).sum()
-    return float(slope), float(1 - left / spread) if spread > 0 else 1.0
+    r2 = float(1 - left / spread) if spread > 0 else 1.0
+    return PowerLaw(float(slope), float(np.exp(intercept)), r2)
 
 
 # --- what is kept ---------------------------------------------------------------------

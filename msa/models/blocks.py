@@ -158,7 +158,20 @@ class SequenceModel(Model):
 def encoder_bank(
     hyper: SequenceHyper, attention_dropout: tuple[float, ...], layers: int
 ) -> EncoderBank:
-    """Return encoders side by side, one for each dropout on attention weights."""
+    """Build the encoders that run side by side, as one bank.
+
+    Parameters
+    ----------
+    hyper : SequenceHyper
+        Width, heads, the other dropouts and the mask.
+    attention_dropout : tuple of float
+        On the attention weights: one probability for each encoder of the bank.
+    layers : int
+
+    Returns
+    -------
+    EncoderBank
+    """
     return EncoderBank(
         len(attention_dropout),
         hyper.width,

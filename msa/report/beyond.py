@@ -27,7 +27,7 @@ from msa.report.labels import (
     shown,
 )
 from msa.report.style import Picture, house_style, system_order, system_style
-from msa.report.tables import Table
+from msa.report.tables import Table, no_marks
 from msa.study.claims import read_claims, rules
 from msa.study.grids import study
 from msa.study.publish import (
@@ -120,8 +120,7 @@ def plain_table(
 ) -> Table:
     """Make a table of texts: numbers of mixed units, without marks."""
     cells = frame.map(str).reset_index(drop=True)
-    marks = pd.DataFrame("", index=cells.index, columns=cells.columns)
-    return Table(name, caption, cells, marks, data)
+    return Table(name, caption, cells, no_marks(cells), data)
 
 
 def _trained(runs: pd.DataFrame) -> pd.Series:

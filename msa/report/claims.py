@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from msa.report.labels import MISSING, printed
-from msa.report.tables import Table
+from msa.report.tables import Table, no_marks
 from msa.study.claims import FRAME_LEVEL, Claim, in_words, read_claims
 from msa.study.grids import study_names
 from msa.study.verdicts import UNFINISHED, VERDICTS, load_verdicts
@@ -157,8 +157,9 @@ def _board(found: pd.DataFrame, name: str, what: str) -> LinkedTable:
         for i, (claim, row_view) in enumerate(zip(claims, found["view"], strict=True))
         if claim.study
     }
-    marks = pd.DataFrame("", index=cells.index, columns=cells.columns)
-    return LinkedTable(name, caption, cells, marks, data, commands, is_numeric=False)
+    return LinkedTable(
+        name, caption, cells, no_marks(cells), data, commands, is_numeric=False
+    )
 
 
 def effect(row: dict[str, object]) -> str:

@@ -21,7 +21,7 @@ from msa.data.text import default_encoder
 from msa.models.registry import model_entry
 from msa.report.claims import LinkedTable
 from msa.report.labels import MISSING, VIEW_WORDS, axis_label, slug
-from msa.report.tables import Table, rank_marks
+from msa.report.tables import Table, no_marks, rank_marks
 from msa.study.claims import FRAME_LEVEL
 from msa.study.grids import SEEDS
 from msa.study.publish import (
@@ -353,7 +353,7 @@ def _table(page: str, source_: Source, cells: pd.DataFrame, suffix: str) -> Tabl
             row = {c: _text(part, numbers[c], places[c]) for c in columns}
             texts.append({head: line, "Value": part, **row})
     frame = pd.DataFrame(texts)
-    marks = pd.DataFrame("", index=frame.index, columns=frame.columns)
+    marks = no_marks(frame)
     if source_.split != "model":
         for column in columns:
             own = cells[cells["column"] == column].set_index("line").loc[lines]
@@ -616,7 +616,7 @@ def counts_table(paper: str, view: str = "clip-context") -> Table:
         f"{paper}, {table}: clips below, at and above 0, by split; beside them "
         f"those of the files behind our runs ({view} view). Exact counts, no interval."
     )
-    marks = pd.DataFrame("", index=frame.index, columns=frame.columns)
+    marks = no_marks(frame)
     name = f"{paper.lower()}-{slug(table)}"
     return Table(name, caption, frame, marks, pd.DataFrame(tidy))
 

@@ -6,6 +6,7 @@ import math
 
 import pandas as pd
 import torch
+from IPython.display import Markdown
 
 from msa.bench.counts import macs_per_sample
 from msa.bench.inputs import PAPER_SHAPES, clip_context_shapes, mean_lengths
@@ -15,7 +16,7 @@ from msa.data.registry import source
 from msa.models.base import Shapes
 from msa.models.layers import count_parameters
 from msa.report.labels import MISSING, system_name
-from msa.report.tables import Table
+from msa.report.tables import Table, no_marks
 
 DATASET = "mosi"
 """Data set whose shapes and hyper-parameters the counts are for."""
@@ -83,8 +84,7 @@ def cost_table(dataset: str = DATASET) -> Table:
         f"({MISSING}: ablations are not counted there). Counted when this page was "
         "built."
     )
-    marks = pd.DataFrame("", index=cells.index, columns=cells.columns)
-    return Table(f"costs-{dataset}", caption, cells, marks, found)
+    return Table(f"costs-{dataset}", caption, cells, no_marks(cells), found)
 
 
 def times_table(shapes: str, encoder_mode: str, dataset: str = DATASET) -> Table | None:
@@ -111,28 +111,34 @@ def times_table(shapes: str, encoder_mode: str, dataset: str = DATASET) -> Table
         }
     )
     cells = cells.loc[:, ~(cells == MISSING).all()]
-    marks = pd.DataFrame("", index=cells.index, columns=cells.columns)
     caption = (
         f"Time to train on {source(dataset).title}, {shapes} shapes, text encoder "
         f"{encoder_mode}. "
     )
     caption += f"{_machine(found)} {_measured(found)}"
     name = f"times-{dataset}-{shapes}-{encoder_mode}"
-    return Table(name, caption, cells, marks, found)
+    return Table(name, caption, cells, no_marks(cells), found)
 
 
-def times_or_word(shapes: str, encoder_mode: str, dataset: str = DATASET) -> object:
+def times_or_word(
+    shapes: str, encoder_mode: str, dataset: str = DATASET
+) -> Table | Markdown:
     """Return measured times, or a sentence that says how to measure them."""
-    from IPython.display import Markdown
-
     table = times_table(shapes, encoder_mode, dataset)
     if table is not None:
         return table
+    return not_measured(
+        f"python -m msa bench models --dataset {dataset} --shapes {shapes} "
+        f"--encoder-mode {encoder_mode} --save",
+        f"{source(dataset).title}, {shapes} shapes, text encoder {encoder_mode}",
+    )
+
+
+def not_measured(command: str, what: str = "") -> Markdown:
+    """Say that there is no measurement, and the command that makes it."""
     return Markdown(
-        f"**Not measured yet** ({source(dataset).title}, {shapes} shapes, text encoder "
-        f"{encoder_mode}). To measure it, on a machine with nothing else to do:\n\n"
-        f"```bash\npython -m msa bench models --dataset {dataset} --shapes {shapes} "
-        f"--encoder-mode {encoder_mode} --save\n```"
+        f"**Not measured yet**{f' ({what})' if what else ''}. To measure it, on a "
+        f"machine with nothing else to do:\n\n```bash\n{command}\n```"
     )
 
 
@@ -176,6 +182,12 @@ def digits(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
+def commits(found: pd.DataFrame) -> str:
+    """Name the commits that measurements were taken at, in one sentence."""
+    names = ", ".join(sorted({str(commit)[:10] for commit in found["commit"]}))
+    return f"Commit {names}."
+
+
 def _name(row: object) -> str:
     return row.model if row.model == PLAIN else system_name(row.model, row.variant)
 
@@ -194,12 +206,11 @@ def _machine(found: pd.DataFrame) -> str:
 def _measured(found: pd.DataFrame) -> str:
     content = "; ".join(dict.fromkeys(found["content"]))
     steps = found["steps"]
-    commits = ", ".join(sorted({str(c)[:10] for c in found["commit"]}))
     return (
         f"Data: {content}, missing rate {found['missing_rate'].iloc[0]:g}. Measured "
         f"over {steps.min()} to {steps.max()} steps after a warm-up and scaled to a "
         "whole epoch, validation included. Peak memory: of the process, with libraries "
-        f"and data. Public code: {public_times()['label']}. Commit {commits}."
+        f"and data. Public code: {public_times()['label']}. {commits(found)}"
     )
 
 

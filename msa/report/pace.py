@@ -18,13 +18,14 @@ from msa.bench.runner import (
     exponents,
     load_growth,
     load_pace,
+    power_law,
     speedups,
 )
 from msa.data.registry import source
-from msa.report.costs import digits
+from msa.report.costs import commits, digits, not_measured
 from msa.report.figures import closed_picture
 from msa.report.style import Picture, house_style, system_order, system_style
-from msa.report.tables import Table
+from msa.report.tables import Table, no_marks
 
 AXIS_LABELS = {
     "samples": "training samples",
@@ -49,19 +50,11 @@ GOALS = {"cpu": 1.8, "cuda": 8.0}
 Shown = Table | Picture | Markdown
 
 
-def not_measured(kind: str) -> Markdown:
-    """Say that there is no measurement, and the command that makes it."""
-    return Markdown(
-        "**Not measured yet.** To measure it, on a machine with nothing else to do:"
-        f"\n\n```bash\n{MEASURE[kind]}\n```"
-    )
-
-
 def pace_table() -> Table | Markdown:
     """Tabulate the ways to do a grid: seconds per run, runs per hour and ratios."""
     found = load_pace()
     if found.empty:
-        return not_measured("pace")
+        return not_measured(MEASURE["pace"])
     found = speedups(found)
     order = {way: place for place, way in enumerate(WAYS)}
     found = found.sort_values(
@@ -97,17 +90,16 @@ def pace_table() -> Table | Markdown:
             for way, what in WAYS.items()
         )
         + " Grids of other lengths show how the time grows with the number of runs. "
-        f"{_commits(found)}"
+        f"{commits(found)}"
     )
-    marks = pd.DataFrame("", index=cells.index, columns=cells.columns)
-    return Table("pace", caption, cells, marks, found)
+    return Table("pace", caption, cells, no_marks(cells), found)
 
 
 def growth_picture() -> Picture | Markdown:
     """Draw seconds per epoch against what is varied, on logarithmic axes."""
     growth = load_growth()
     if growth.empty:
-        return not_measured("growth")
+        return not_measured(MEASURE["growth"])
     axes_names = [axis for axis in USUAL if axis in set(growth["axis"])]
     models = system_order(growth["model"])
     with house_style():
@@ -136,7 +128,7 @@ def growth_picture() -> Picture | Markdown:
         "Seconds to train one epoch on random tensors as wide as CMU-MOSI's "
         "clip-context features, all sequences of full length, one thread. Where not "
         f"varied: {', '.join(f'{AXIS_LABELS[k]} {v}' for k, v in USUAL.items())}. "
-        f"Lines are least-squares fits. {_devices(growth)} {_commits(growth)}"
+        f"Lines are least-squares fits. {_devices(growth)} {commits(growth)}"
     )
     return closed_picture(figure, "growth", growth_in_words(), caption)
 
@@ -146,7 +138,7 @@ def exponent_table() -> Table | Markdown:
     pace, growth = load_pace(), load_growth()
     found = exponents(pace, growth)
     if found.empty:
-        return not_measured("growth")
+        return not_measured(MEASURE["growth"])
     cells = pd.DataFrame(
         {
             "Varied": found["axis"].map(AXIS_LABELS),
@@ -162,8 +154,7 @@ def exponent_table() -> Table | Markdown:
         "logarithms of the seconds. 1: twice as much takes twice as long; 0: it costs "
         f"nothing. {_devices(found)}"
     )
-    marks = pd.DataFrame("", index=cells.index, columns=cells.columns)
-    return Table("exponents", caption, cells, marks, found)
+    return Table("exponents", caption, cells, no_marks(cells), found)
 
 
 def pace_in_words() -> str:
@@ -216,15 +207,11 @@ def _line(panel: Axes, own: pd.DataFrame, model: str) -> None:
         own["value"], own["seconds"], look.marker, color=look.colour, label=model
     )
     if own["value"].nunique() >= 3:
-        slope, offset = np.polyfit(np.log(own["value"]), np.log(own["seconds"]), 1)
+        law = power_law(own["value"], own["seconds"])
         ends = np.array([own["value"].min(), own["value"].max()], dtype=float)
-        panel.plot(ends, np.exp(offset) * ends**slope, color=look.colour, alpha=0.6)
+        fitted = law.factor * ends**law.exponent
+        panel.plot(ends, fitted, color=look.colour, alpha=0.6)
 
 
 def _devices(found: pd.DataFrame) -> str:
     return f"Measured on {'; '.join(dict.fromkeys(found['device_name']))}."
-
-
-def _commits(found: pd.DataFrame) -> str:
-    commits = ", ".join(sorted({str(commit)[:10] for commit in found["commit"]}))
-    return f"Commit {commits}."

@@ -257,13 +257,13 @@ def status(configs: Sequence[RunConfig], store: RunStore) -> dict[str, str]:
 
 def describe(config: RunConfig) -> str:
     """Name a run in a line of a log."""
-    beyond = "".join(
+    special = "".join(
         f", {name.replace('_', ' ')} {value}"
         for name, value in {**config.beyond, **config.unusual}.items()
     )
     return (
         f"{config.dataset} {config.model} {config.variant}, {config.encoder_mode}, "
-        f"rate {config.missing_rate:g}, seed {config.seed}{beyond}"
+        f"rate {config.missing_rate:g}, seed {config.seed}{special}"
     )
 
 

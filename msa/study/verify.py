@@ -35,7 +35,8 @@ from msa.train.environment import environment
 
 FIRST_EPOCH = 0.005
 """Largest relative difference of a training loss of the first epoch between versions or
-processors. Between the instruction sets of one processor it was at most 0.002."""
+processors. In three demo runs it was at most 0.002 between the instruction sets of one
+processor."""
 
 NO_LOSS = 1e-3
 """A loss below this is held to that share of this."""
@@ -233,7 +234,7 @@ def _compare(
 def _scores(
     row: Mapping[str, Any], record: Any, exact: bool
 ) -> dict[str, tuple[float, float, float]]:
-    """Return every score as published, as of now, and what may lie between."""
+    """Return ``(published, now, allowed difference)`` of every score, by name."""
     return {
         f"{split}_{metric}": (
             float(row[f"{split}_{metric}"]),
@@ -248,7 +249,7 @@ def _scores(
 def _first_losses(
     curves: pd.DataFrame, record: Any
 ) -> dict[str, tuple[float, float, float]]:
-    """Return the same of the first epoch's training losses."""
+    """Return ``(published, now, allowed difference)`` of epoch 1's training losses."""
     before, now = (
         frame[(frame["epoch"] == 1) & (frame["split"] == "train")].set_index("term")[
             "value"
