@@ -1,5 +1,7 @@
 """Every trained model: shapes, gradients, independence of padding and neighbours."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -135,6 +137,17 @@ def test_a_prediction_does_not_depend_on_neighbours_or_padding(name, variant):
         [model(trimmed(rows_of(batch, [i]))).prediction for i in range(5)]
     )
     torch.testing.assert_close(together, alone, atol=2e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "variant"), TRAINED)
+def test_a_model_says_whether_it_uses_targets(name, variant):
+    model = build(name, variant).train()
+    batch = replace(make_batch([(9, 5, 6), (7, 3, 8), (4, 4, 4)]), targets={})
+    if model.uses_targets:
+        with pytest.raises(KeyError):
+            model(batch)
+    else:
+        assert model(batch).prediction.isfinite().all()
 
 
 @pytest.mark.parametrize("name", ["MFMB-Net", "MIT-FRNet", "TFR-Net"])

@@ -86,3 +86,18 @@ def test_features_do_not_depend_on_the_sentences_beside(tmp_path, monkeypatch):
     together = frozen_features("minilm", ids, mask)
     alone = frozen_features("minilm", ids[:1], mask[:1])
     torch.testing.assert_close(together[:1], alone, atol=2e-3, rtol=1e-2)
+
+
+def test_sentences_of_like_length_are_encoded_as_if_all_together():
+    texts = [" ".join(["a fine film"] * (1 + n % 4)) for n in range(text.TOGETHER + 3)]
+    ids, mask = tokenise(texts, "minilm", 16)
+    encoder = text.TextEncoder("minilm").eval()
+    found = []
+    for states in (encoder.padded(mask, input_ids=ids), encoder(ids, mask)):
+        encoder.zero_grad()
+        states.square().mean().backward()
+        slopes = [p.grad for p in encoder.parameters() if p.grad is not None]
+        found.append((states.detach(), torch.cat([g.flatten() for g in slopes])))
+    for padded, grouped in zip(*found, strict=True):
+        torch.testing.assert_close(grouped, padded, atol=1e-5, rtol=1e-3)
+    assert float(found[1][0][~mask].abs().max()) == 0

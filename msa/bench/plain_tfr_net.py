@@ -174,6 +174,7 @@ class PlainTFRNet(Model):
             hyper.classifier_hidden,
             hyper.classifier_dropout,
         )
+        self.uses_targets = True
         self.loss_weights = {
             "task": 1.0,
             "reconstruction_text": hyper.weight_text,

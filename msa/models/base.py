@@ -200,6 +200,9 @@ class Model(nn.Module):
     """Whether batches may be cut to their longest sequence. True for every model whose
     prediction does not depend on padding; a released variant that lets padding take
     part sets it False."""
+    uses_targets = False
+    """Whether ``Batch.targets`` are compared with. Where they are not, a fine-tuned
+    text encoder need not encode the complete text."""
     auxiliary_from = 1
     """First epoch in which the terms beside ``"task"`` count."""
 

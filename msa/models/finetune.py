@@ -15,13 +15,13 @@ class FineTuned(Model):
 
     The complete text is encoded without a gradient: it is the target of the
     reconstruction, and a target that the loss could move would let the loss be met by
-    moving it. Where nothing is missing the damaged and the complete text are the same,
-    and the encoder runs once.
+    moving it. The encoder runs once where nothing is missing, because the damaged and
+    the complete text are then the same, and where the model uses no targets.
 
     Parameters
     ----------
     encoder : nn.Module
-        Maps ids (B, L) and mask (B, L) to features (B, L, d).
+        Maps ids (B, L) and mask (B, L) to features (B, L, d), 0 at padding.
     model : Model
     """
 
@@ -32,18 +32,17 @@ class FineTuned(Model):
 
     def encoded(self, batch: Batch) -> Batch:
         """Return the batch with its text features filled in."""
-        mask = batch.mask["text"]
-        text = self.encoder(batch.token_ids["damaged"], mask)
-        if batch.damaged:
+        text = self._features(batch, "damaged")
+        targets = dict(batch.targets)
+        if self.model.uses_targets and batch.damaged:
             with torch.no_grad():
-                target = self.encoder(batch.token_ids["complete"], mask)
-        else:
-            target = text.detach()
-        return replace(
-            batch,
-            inputs={**batch.inputs, "text": text},
-            targets={**batch.targets, "text": target},
-        )
+                targets["text"] = self._features(batch, "complete")
+        elif self.model.uses_targets:
+            targets["text"] = text.detach()
+        return replace(batch, inputs={**batch.inputs, "text": text}, targets=targets)
+
+    def _features(self, batch: Batch, state: str) -> Tensor:
+        return self.encoder(batch.token_ids[state], batch.mask["text"])
 
     def forward(self, batch: Batch) -> Outputs:
         """Predict from token ids."""

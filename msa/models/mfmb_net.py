@@ -78,6 +78,7 @@ class HybridAttention(nn.Module):
         self.embed_dropout = hyper.embed_dropout
         self.skip_zeros = hyper.skip_zero_positions
         self.align, self.cross = nn.ModuleDict(), nn.ModuleDict()
+        # Two loops: the order of building is the order in which weights are drawn.
         for m in MODALITIES:
             self.align[m] = encoder_bank(hyper, (SELF_DROPOUT,), hyper.self_layers)
         for m in MODALITIES:
@@ -321,6 +322,7 @@ class MFMBNet(SequenceModel):
         self.macro = MacroFusion(shapes, 3 * d, hyper) if hyper.macro else None
         self.micro = MicroFusion(3 * d, hyper) if hyper.micro else None
         self.rebuild = self._reconstruction(shapes)
+        self.uses_targets = self.rebuild is not None
         streams = [s for s in (self.macro, self.micro) if s is not None]
         width = sum(stream.outputs for stream in streams)
         if hyper.wide_head:

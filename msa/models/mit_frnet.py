@@ -185,6 +185,7 @@ class MITFRNet(SequenceModel):
         self.project = ConvProjection(shapes, d, hyper.text_dropout)
         self.relate = CrossmodalEncoders(hyper)
         self.rebuild = reconstruction(shapes, hyper)
+        self.uses_targets = self.rebuild is not None
         self.compare = self._similarity(shapes)
         self.condense = nn.ModuleDict(
             {

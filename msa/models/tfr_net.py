@@ -73,6 +73,7 @@ class TFRNet(SequenceModel):
         self.project = ConvProjection(shapes, d, hyper.text_dropout)
         self.relate = CrossmodalEncoders(hyper)
         self.rebuild = reconstruction(shapes, hyper)
+        self.uses_targets = self.rebuild is not None
         self.condense = nn.ModuleDict(
             {
                 m: GateEncoder(
