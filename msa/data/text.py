@@ -319,7 +319,7 @@ class TextEncoder(nn.Module):
         return torch.cat(parts)[order.argsort()]
 
     def padded(self, mask: Tensor, **tokens: Tensor) -> Tensor:
-        """Encode sentences as given, padding and all; arguments as a BERT takes them."""
+        """Encode sentences as given, padding too; arguments as a BERT takes them."""
         hidden = self.bert(attention_mask=mask.long(), **tokens).last_hidden_state
         return hidden * mask[..., None]
 
