@@ -80,6 +80,8 @@ def test_the_command_names_what_differs_from_the_defaults():
         ({"seeds": 3}, "seeds"),
         ({"max_epochs": 0}, "at least 1"),
         ({"encoder_mode": "thawed"}, "encoder_mode"),
+        ({"encoder_mode": "finetune", "model": "FC(A)"}, "reads no text"),
+        ({"encoder_mode": "finetune", "model": "constant"}, "closed form"),
         ({"hyper": {"lr": "fast"}}, "lr"),
         ({"variant": "released!"}, "paper"),
     ],

@@ -290,6 +290,7 @@ def _jobs(options: argparse.Namespace) -> list[Any]:
         for shapes in options.shapes
         for mode in options.encoder_mode
         for name, variant in systems
+        if mode == "frozen" or entry_of(name).can_fine_tune
     ]
 
 

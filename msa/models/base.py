@@ -12,12 +12,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from msa.data.contract import MODALITIES
 from msa.models.layers import Steps
 
 
@@ -196,6 +197,8 @@ class Model(nn.Module):
     """
 
     loss_weights: dict[str, float]
+    modalities: ClassVar[tuple[str, ...]] = MODALITIES
+    """What the model reads of a batch."""
     trims_padding = True
     """Whether batches may be cut to their longest sequence. True for every model whose
     prediction does not depend on padding; a released variant that lets padding take

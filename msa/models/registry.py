@@ -61,6 +61,12 @@ class ModelEntry:
         """The variant used when none is named."""
         return next(iter(self.variants))
 
+    @property
+    def can_fine_tune(self) -> bool:
+        """Whether it can train a text encoder: it is itself trained, and reads text."""
+        trained = isinstance(self.build, type) and issubclass(self.build, Model)
+        return trained and "text" in self.build.modalities
+
     def resolve(self, dataset: str, variant: str, overrides: dict | None = None) -> Any:
         """Return the validated hyper-parameters of a run.
 

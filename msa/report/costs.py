@@ -156,13 +156,14 @@ def speed_in_words() -> str:
             f"TFR-Net trains {row.faster_than_plain:.1f} times as fast as its "
             f"module-by-module version ({row.shapes}, {row.encoder_mode})"
         )
-    if not ratios.empty:
-        low, high = ratios["faster_than_public"].agg(["min", "max"])
+    for mode, own in ratios.groupby("encoder_mode", sort=False):
+        low, high = own["faster_than_public"].agg(["min", "max"])
         words.append(
-            f"the systems here take between a {high:.1f}th and a {low:.1f}th of what "
-            f"public code takes ({public_times()['label']})"
+            f"with a {mode} encoder the systems here train {low:.1f} to {high:.1f} "
+            "times as fast as public code"
         )
-    return "; ".join(words) + "."
+    text = "; ".join(words)
+    return f"{text[0].upper()}{text[1:]} (public code: {public_times()['label']})."
 
 
 def short(count: float) -> str:

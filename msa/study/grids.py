@@ -12,6 +12,7 @@ from functools import cache
 
 from msa.data.missing import PATTERNS, PROTOCOL_PATTERN
 from msa.models.differences import ALL, RELEASED_MODELS, changes
+from msa.models.registry import model_entry
 from msa.train.config import RunConfig
 from msa.train.metrics import RATES
 
@@ -323,8 +324,7 @@ def _ablations(view: str) -> Study:
 
 
 def _finetuned() -> Study:
-    without = ("constant", "text-linear", "FC(A)", "FC(V)")
-    models = tuple(model for model in MATRIX if model not in without)
+    models = tuple(model for model in MATRIX if model_entry(model).can_fine_tune)
     rates = (*CORNERS, 0.3, 0.7)
     return Study(
         name="finetuned",

@@ -170,6 +170,11 @@ class RunConfig(BaseModel):
             )
         if self.reconstruction_error:
             self._check_reconstruction()
+        if self.encoder_mode == "finetune" and not self.entry.can_fine_tune:
+            raise ValueError(
+                f"{self.model} is solved in closed form or reads no text: it cannot "
+                "fine-tune a text encoder, use encoder_mode 'frozen'"
+            )
         return self
 
     def _check_mixed(self) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from msa.data.contract import SPLITS
 from msa.data.load import Dataset, load
@@ -127,13 +126,7 @@ def splits_of(config: RunConfig, device: str = "cpu") -> dict[str, DeviceSplit]:
 
 
 def build(config: RunConfig) -> Model | Reference:
-    """Return the untrained system of a configuration, initialised from its seed.
-
-    Raises
-    ------
-    ConfigError
-        If a closed-form reference is asked to fine-tune an encoder.
-    """
+    """Return the untrained system of a configuration, initialised from its seed."""
     torch.manual_seed(config.seed)
     data = _dataset(config.dataset, config.view)
     entry = config.entry
@@ -141,8 +134,6 @@ def build(config: RunConfig) -> Model | Reference:
     model = entry.build(shapes_of(data, config.encoder), hyper)
     if config.encoder_mode == "frozen":
         return model
-    if not isinstance(model, nn.Module):
-        raise ConfigError(f"{config.model} is solved in closed form: use a frozen one")
     return FineTuned(TextEncoder(config.encoder), model)
 
 
