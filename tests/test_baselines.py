@@ -216,6 +216,25 @@ def test_trap_of_lmf_keeps_rank_weights_and_bias_at_their_start():
     assert left == ["fuse.combine.weight", "fuse.combine.bias"]
 
 
+@pytest.mark.parametrize(("bound", "follows"), [(None, True), (5.0, False)])
+def test_a_feature_far_out_moves_lmf_only_without_the_cut(bound, follows):
+    entry = model_entry("LMF")
+    torch.manual_seed(0)
+    model = entry.build(SHAPES, entry.resolve("mosi", "paper", {"bound": bound})).eval()
+    batch = make_batch(LENGTHS)
+    usual = model(batch).prediction
+    batch.inputs["audio"][0] *= 1e6
+    moved = (model(batch).prediction - usual).abs()
+    assert bool(moved[0] > 10) == follows
+    assert bool((moved[1:] == 0).all())
+
+
+def test_lmf_as_it_is_has_the_cut_on_every_data_set():
+    entry = model_entry("LMF")
+    for dataset in ("demo", "mosi", "mosei", "sims"):
+        assert entry.resolve(dataset, "paper").bound == 5.0
+
+
 # --- MulT -----------------------------------------------------------------------------
 
 

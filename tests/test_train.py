@@ -69,6 +69,17 @@ def test_the_command_names_what_differs_from_the_defaults():
     assert "batch_size" not in config.command()
 
 
+def test_a_run_older_than_a_setting_is_made_again_without_it():
+    now = RunConfig.resolve(dataset="demo", model="LMF")
+    old = now.model_copy(
+        update={"hyper": {k: v for k, v in now.hyper.items() if k != "bound"}}
+    )
+    off = RunConfig.resolve(dataset="demo", model="LMF", hyper={"bound": None})
+    assert (now.unusual, old.unusual) == ({}, {"bound": None})
+    assert old.run_id == off.run_id != now.run_id
+    assert "--set bound=null" in old.command()
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [

@@ -33,10 +33,14 @@ class LMFHyper(SubnetworksHyper):
     fixed_ranks: bool = False
 
 
-MOSI = {"batch_size": 32}
+CUT = {"bound": 5.0}
+"""On every data set; not in the class, so that runs made before it keep their name."""
+
+MOSI = {**CUT, "batch_size": 32}
 """What differs on CMU-MOSI, and on the demo set: chosen on the validation split."""
 
 MOSEI = {
+    **CUT,
     "batch_size": 32,
     "weight_decay": 1e-3,
     "rank": 4,
@@ -47,6 +51,7 @@ MOSEI = {
 """What differs on CMU-MOSEI (dossier, LMF)."""
 
 SIMS = {
+    **CUT,
     "lr": 2e-3,
     "factor_lr": 5e-4,
     "hidden_text": 64,

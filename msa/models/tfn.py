@@ -17,7 +17,11 @@ from msa.models.layers import LastState, dropout, masked_mean
 
 
 class SubnetworksHyper(Hyper):
-    """What TFN and LMF share: widths and dropouts of the sub-networks."""
+    """What TFN and LMF share: widths and dropouts of the sub-networks.
+
+    ``bound`` is the largest absolute value of a normalised audio or vision feature;
+    None for no cut.
+    """
 
     weight_decay: float = 0.0
     clip_value: float | None = None
@@ -29,6 +33,7 @@ class SubnetworksHyper(Hyper):
     dropout_text: float = 0.3
     dropout_audio: float = 0.3
     dropout_vision: float = 0.3
+    bound: float | None = None
 
 
 class TFNHyper(SubnetworksHyper):
@@ -87,9 +92,11 @@ class BatchNorm(nn.BatchNorm1d):
 class PooledNetwork(nn.Module):
     """Sub-network of audio or vision: mean over time, then three layers."""
 
-    def __init__(self, inputs: int, hidden: int, drop: float) -> None:
+    def __init__(
+        self, inputs: int, hidden: int, drop: float, bound: float | None = None
+    ) -> None:
         super().__init__()
-        self.drop = drop
+        self.drop, self.bound = drop, bound
         self.norm = BatchNorm(inputs)
         self.layers = nn.Sequential(
             nn.Linear(inputs, hidden),
@@ -103,6 +110,8 @@ class PooledNetwork(nn.Module):
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Map (B, T, inputs) to (B, hidden)."""
         pooled = self.norm(masked_mean(x, mask))  # (B, inputs)
+        if self.bound is not None:
+            pooled = pooled.clamp(-self.bound, self.bound)
         return self.layers(dropout(pooled, self.drop, self.training))
 
 
@@ -127,10 +136,16 @@ class Subnetworks(nn.Module):
             shapes["text"].width, hyper.hidden_text, text_width, hyper.dropout_text
         )
         self.audio = PooledNetwork(
-            shapes["audio"].width, hyper.hidden_audio, hyper.dropout_audio
+            shapes["audio"].width,
+            hyper.hidden_audio,
+            hyper.dropout_audio,
+            hyper.bound,
         )
         self.vision = PooledNetwork(
-            shapes["vision"].width, hyper.hidden_vision, hyper.dropout_vision
+            shapes["vision"].width,
+            hyper.hidden_vision,
+            hyper.dropout_vision,
+            hyper.bound,
         )
         self.widths = text_width, hyper.hidden_audio, hyper.hidden_vision
 

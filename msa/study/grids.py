@@ -62,7 +62,7 @@ CANDIDATES: dict[str, tuple[dict[str, object], ...]] = {
     "Self-MM": _square(pooled_text=(False, True), batch_size=(16, 64)),
     "MMIM": _square(pooled_text=(False, True), lr=(1e-3, 5e-4)),
     "LMF": tuple(
-        {"factor_lr": values["lr"], **values}
+        {"factor_lr": values["lr"], "bound": 5.0, **values}
         for values in _square(lr=(1e-3, 2e-3), batch_size=(64, 32))
     ),
     "MISA": _square(lr=(1e-4, 5e-4), batch_size=(32, 64)),

@@ -304,7 +304,9 @@ class RunConfig(BaseModel):
     def unusual(self) -> dict[str, Any]:
         """Hyper-parameters that are not the variant's own on this data set."""
         usual = self.entry.resolve(self.dataset, self.variant).model_dump(mode="json")
-        return {k: v for k, v in self.hyper.items() if v != usual[k]}
+        # A stored run may be older than a switch, which was then off.
+        own = self.entry.hyper(**self.hyper).model_dump(mode="json")
+        return {k: v for k, v in own.items() if v != usual[k]}
 
     @property
     def run_id(self) -> str:

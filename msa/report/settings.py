@@ -1,0 +1,94 @@
+"""One system with two values of a setting, from published runs."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+from IPython.display import Markdown
+
+from msa.report.labels import axis_label, describe, printed, slug
+from msa.report.tables import Table, commands_of, no_marks
+from msa.study.publish import load_predictions, load_runs
+from msa.train.config import RunConfig
+
+METRICS = ("MAE", "Corr")
+"""Metrics compared on the test split."""
+
+
+def setting_table(
+    model: str, name: str, value: object, dataset: str = "mosi"
+) -> Table | Markdown:
+    """Compare a system as it is with one whose setting is another.
+
+    Parameters
+    ----------
+    model : str
+    name : str
+        Hyper-parameter that is changed.
+    value : object
+        Its other value.
+    dataset : str
+
+    Returns
+    -------
+    Table
+        A row per missing rate: metrics, and the largest prediction without its sign,
+        over the seeds that both were run with; a sentence where there are none.
+    """
+    runs = load_runs()
+    usual = RunConfig.resolve(dataset=dataset, model=model).hyper[name]
+    kinds = {_told(name, usual): {}, _told(name, value): {name: value}}
+    parts = []
+    own = runs[(runs["dataset"] == dataset) & (runs["model"] == model)]
+    for rate, seed in sorted(set(zip(own["missing_rate"], own["seed"], strict=True))):
+        fields = {"dataset": dataset, "missing_rate": float(rate), "seed": int(seed)}
+        ids = {
+            kind: RunConfig.resolve(model=model, hyper=hyper, **fields).run_id
+            for kind, hyper in kinds.items()
+        }
+        if set(ids.values()) <= set(own["run_id"]):
+            parts += [
+                own[own["run_id"] == run_id].assign(kind=kind)
+                for kind, run_id in ids.items()
+            ]
+    if not parts:
+        other = json.dumps(value)
+        return Markdown(f"No published run of {model} has {name} at {other} yet.")
+    found = pd.concat(parts)
+    predictions = load_predictions(dataset, model)
+    found["largest"] = [np.nanmax(np.abs(predictions[i])) for i in found["run_id"]]
+    columns = [*(f"test_{metric}" for metric in METRICS), "largest"]
+    data = found.groupby(["missing_rate", "kind"], sort=False)[columns].mean()
+    seeds = found.groupby("missing_rate")["seed"].nunique()
+    cells = pd.DataFrame(
+        {
+            "Missing rate": [f"{rate:.1f}" for rate in seeds.index],
+            "Seeds": seeds.map(str).to_numpy(),
+        }
+    )
+    for metric in METRICS:
+        for kind in kinds:
+            values = data.xs(kind, level="kind")[f"test_{metric}"]
+            head = f"{axis_label(metric)}, {kind}"
+            cells[head] = [printed(metric, v) for v in values]
+    for kind in kinds:
+        values = data.xs(kind, level="kind")["largest"]
+        cells[f"Largest prediction, {kind}"] = [f"{v:.1f}" for v in values]
+    caption = (
+        f"{model} with two values of {name}: test scores, and the largest prediction "
+        f"without its sign; means over seeds. {describe(found)}"
+    )
+    return Table(
+        f"setting-{slug(model)}-{name}",
+        caption,
+        cells,
+        no_marks(cells),
+        data.reset_index(),
+        dict(enumerate(commands_of(own) for _, own in found.groupby("missing_rate"))),
+    )
+
+
+def _told(name: str, value: object) -> str:
+    return f"{name} {'off' if value is None else value}"
