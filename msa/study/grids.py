@@ -208,6 +208,21 @@ def _mosi_baselines() -> Study:
     )
 
 
+def _lmf_cut() -> Study:
+    return Study(
+        name="lmf-cut",
+        title="CMU-MOSI: LMF without its cut of extreme features",
+        description=(
+            "LMF on CMU-MOSI (clip-context features, frozen MiniLM text) with features "
+            "as far out as they are, at every missing rate, one seed. The runs with "
+            "the cut are in mosi-baselines."
+        ),
+        configs=tuple(
+            cells(("LMF",), RATES_BY_VALUE, SEEDS[:1], hyper={"bound": None}, **_MOSI)
+        ),
+    )
+
+
 def _mosi_released() -> Study:
     middle, ends = CORNERS[1:2], (CORNERS[0], CORNERS[2])
     return Study(
@@ -465,6 +480,7 @@ _STUDIES: dict[str, Callable[[], Study]] = {
     "mosi-sweep": _mosi_sweep,
     "mosi-tuning": _mosi_tuning,
     "mosi-baselines": _mosi_baselines,
+    "lmf-cut": _lmf_cut,
     "mosi-released": _mosi_released,
     "matrix": _matrix,
     "matrix-mosi": lambda: _matrix_of("CMU-MOSI", _MOSI, "clip-context"),
