@@ -13,6 +13,7 @@ from PIL import Image
 
 from msa.data.load import load
 from msa.data.passport import passport
+from msa.data.registry import source
 from msa.models.registry import MODELS, model_entry
 from msa.report import figures, tables
 from msa.report.labels import (
@@ -29,7 +30,7 @@ from msa.report.labels import (
     system_name,
 )
 from msa.report.style import SYSTEMS, Picture, house_style, system_order, system_style
-from msa.study.publish import setting
+from msa.study.publish import load_predictions, load_runs, setting
 from msa.train.config import RunConfig
 from msa.train.run import RunRecord
 
@@ -559,3 +560,16 @@ def test_the_splits_table_counts_shared_videos():
     table = tables.splits_table(splits, overlap)
     # train shares 1 with valid and 2 with test; valid and test share none
     assert table.cells["Also in other splits"].tolist() == ["3", "1", "2"]
+
+
+def test_no_published_system_of_the_main_comparison_leaves_the_label_range_by_far():
+    found = main_runs(load_runs())
+    far = []
+    for (dataset, model), own in found.groupby(["dataset", "model"]):
+        low, high = source(dataset).label_range
+        predictions = load_predictions(dataset, model)
+        for run_id in own["run_id"]:
+            largest = float(np.nanmax(np.abs(predictions[run_id])))
+            if largest > high - low:
+                far.append(f"{dataset} {model} {run_id}: {largest:.1f}")
+    assert not far
