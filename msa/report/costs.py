@@ -18,6 +18,9 @@ from msa.models.layers import count_parameters
 from msa.report.labels import MISSING, system_name
 from msa.report.tables import Table, no_marks
 
+ENCODER_WORDS = {"frozen": "frozen", "finetune": "fine-tuned"}
+"""Encoder modes as sentences have them."""
+
 DATASET = "mosi"
 """Data set whose shapes and hyper-parameters the counts are for."""
 
@@ -113,7 +116,7 @@ def times_table(shapes: str, encoder_mode: str, dataset: str = DATASET) -> Table
     cells = cells.loc[:, ~(cells == MISSING).all()]
     caption = (
         f"Time to train on {source(dataset).title}, {shapes} shapes, text encoder "
-        f"{encoder_mode}. "
+        f"{ENCODER_WORDS[encoder_mode]}. "
     )
     caption += f"{_machine(found)} {_measured(found)}"
     name = f"times-{dataset}-{shapes}-{encoder_mode}"
@@ -130,7 +133,8 @@ def times_or_word(
     return not_measured(
         f"python -m msa bench models --dataset {dataset} --shapes {shapes} "
         f"--encoder-mode {encoder_mode} --save",
-        f"{source(dataset).title}, {shapes} shapes, text encoder {encoder_mode}",
+        f"{source(dataset).title}, {shapes} shapes, text encoder "
+        f"{ENCODER_WORDS[encoder_mode]}",
     )
 
 
@@ -154,13 +158,14 @@ def speed_in_words() -> str:
     for row in plain.itertuples():
         words.append(
             f"TFR-Net trains {row.faster_than_plain:.1f} times as fast as its "
-            f"module-by-module version ({row.shapes}, {row.encoder_mode})"
+            f"module-by-module version ({row.shapes} shapes, text encoder "
+            f"{ENCODER_WORDS[row.encoder_mode]})"
         )
     for mode, own in ratios.groupby("encoder_mode", sort=False):
         low, high = own["faster_than_public"].agg(["min", "max"])
         words.append(
-            f"with a {mode} encoder the systems here train {low:.1f} to {high:.1f} "
-            "times as fast as public code"
+            f"with a {ENCODER_WORDS[mode]} encoder the systems here train {low:.1f} to "
+            f"{high:.1f} times as fast as public code"
         )
     text = "; ".join(words)
     return f"{text[0].upper()}{text[1:]} (public code: {public_times()['label']})."
@@ -206,10 +211,11 @@ def _machine(found: pd.DataFrame) -> str:
 
 def _measured(found: pd.DataFrame) -> str:
     content = "; ".join(dict.fromkeys(found["content"]))
-    steps = found["steps"]
+    steps = sorted(set(found["steps"]))
+    span = " to ".join(str(count) for count in dict.fromkeys((steps[0], steps[-1])))
     return (
         f"Data: {content}, missing rate {found['missing_rate'].iloc[0]:g}. Measured "
-        f"over {steps.min()} to {steps.max()} steps after a warm-up and scaled to a "
+        f"over {span} steps after a warm-up and scaled to a "
         "whole epoch, validation included. Peak memory: of the process, with libraries "
         f"and data. Public code: {public_times()['label']}. {commits(found)}"
     )
