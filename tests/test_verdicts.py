@@ -169,6 +169,12 @@ def test_two_seeds_are_not_enough(evidence):
     assert (found.published, found.needed, cells) == (5, 6, [])
     assert "5 of 6" in found.reason
     assert np.isnan(found.effect)
+    assert found.reason.endswith("no verdict, but with 2 seeds 1 of 1 cells won")
+
+
+def test_a_claim_with_no_seed_everywhere_tells_of_no_cells(evidence):
+    found, _ = decide(better(), evidence(off_by([(0.1,) * 3, ()])))
+    assert found.reason == "3 of 6 needed runs are published"
 
 
 def test_the_strongest_rival_counts(evidence):

@@ -416,10 +416,11 @@ def decide(claim: Claim, evidence: Evidence) -> tuple[Verdict, list[Cell]]:
         return Verdict(**name, verdict=UNTESTABLE, reason=reason), []
     there, needed = _progress(claim, evidence)
     name |= {"published": there, "needed": needed}
-    if _is_unfinished(claim, evidence):
+    if _fewest_seeds(claim, evidence) < rules().seeds:
         reason = f"{there} of {needed} needed runs are published"
+        reason += _so_far(claim, evidence)
         return Verdict(**name, verdict=UNFINISHED, reason=reason), []
-    evidence.used = set()
+    evidence.used = set()  # what was read for a claim before counts no more
     cells = _CELLS[claim.kind](claim, evidence)
     found = _sum_up(claim, cells)
     digest = hashlib.sha256(" ".join(sorted(evidence.used)).encode()).hexdigest()[:8]
@@ -452,13 +453,26 @@ def _fields(claim: Claim) -> dict[str, bool]:
     return {"reconstruction_error": True} if claim.kind == "restores" else {}
 
 
-def _is_unfinished(claim: Claim, evidence: Evidence) -> bool:
+def _fewest_seeds(claim: Claim, evidence: Evidence) -> int:
     fields = _fields(claim)
-    fewest = min(
+    return min(
         len(evidence.seeds(place.dataset, claim.systems, rates_of(place.at), **fields))
         for place in places(claim)
     )
-    return fewest < rules().seeds
+
+
+def _so_far(claim: Claim, evidence: Evidence) -> str:
+    """Say how a claim stands on fewer seeds than a verdict takes, if on any."""
+    seeds = _fewest_seeds(claim, evidence)
+    if not seeds:
+        return ""
+    try:
+        cells = _CELLS[claim.kind](claim, evidence)
+    except MissingData:
+        return ""
+    won = sum(cell.is_won for cell in cells if not cell.is_empty)
+    n = f"{seeds} seed{'s' if seeds > 1 else ''}"
+    return f"; no verdict, but with {n} {won} of {len(cells)} cells won"
 
 
 def _sum_up(claim: Claim, cells: Sequence[Cell]) -> dict[str, object]:
