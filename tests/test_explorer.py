@@ -45,9 +45,9 @@ def explorer():
 def test_every_data_set_and_metric_can_be_chosen(explorer):
     places = {p["label"]: p for p in explorer.content["places"]}
     assert list(places) == [
-        "CMU-MOSEI, clip-context, minilm frozen",
         "CMU-MOSI, clip-context, minilm frozen",
-    ]
+        "CMU-MOSEI, clip-context, minilm frozen",
+    ], "the one with most rates first"
     metrics = places["CMU-MOSI, clip-context, minilm frozen"]["metrics"]
     assert [m["key"] for m in metrics] == ["MAE", "Has0_acc_2"], "the chosen one first"
     assert [m["better"] for m in metrics] == ["lower", "higher"]

@@ -42,7 +42,8 @@ class Explorer:
         "better", "decimals", "systems": [{"name", "colour", "dashed", "points"}]}]}]}``
         with points ``[rate, mean, lo, hi, n]`` in the units that readers see.
     picture : Picture
-        The static figure: the first data set, the first metric.
+        The static figure: the first data set, the one run at most rates, and the
+        first metric.
     """
 
     content: dict[str, Any]
@@ -62,14 +63,13 @@ class Explorer:
         metric : str
             Metric that is shown first.
         """
-        places = [
-            _place(part, select(runs, **dict(zip(PLACE, key, strict=True))), metric)
+        parts = [
+            (part, select(runs, **dict(zip(PLACE, key, strict=True))))
             for key, part in summary.groupby(PLACE)
         ]
-        first = summary[PLACE].iloc[0].to_dict()
-        picture = rate_curves(
-            select(summary, **first), select(runs, **first), [metric], "explorer"
-        )
+        parts.sort(key=lambda both: -both[0]["missing_rate"].nunique())
+        places = [_place(*both, metric) for both in parts]
+        picture = rate_curves(*parts[0], [metric], "explorer")
         return cls({"places": places}, picture)
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
