@@ -305,7 +305,7 @@ def selection_table(metric: str = "Non0_acc_2") -> Shown:
         row |= {rule: _spread(metric, by[rule]) for rule in RULES}
         for rule in (BEST_PER_METRIC, TEST_BEST):
             gain = sign * shown(metric, float((by[rule] - by[VALIDATION_BEST]).mean()))
-            row[f"{rule} buys"] = f"{gain:+.{decimals_of(metric)}f}"
+            row[f"{rule} buys"] = f"{gain:+z.{decimals_of(metric)}f}"
         rows.append(row)
     caption = (
         f"{axis_label(metric)} of the same runs with three rules to choose the epoch: "
@@ -561,7 +561,7 @@ def encoders_table(dataset: str, view: str, metric: str = "MAE") -> Shown:
             "Frozen": [printed(metric, v) for v in both["mean_frozen"]],
             "Fine-tuned": [printed(metric, v) for v in both["mean"]],
             "Gain": [
-                f"{shown(metric, gain):+.{decimals_of(metric)}f}"
+                f"{shown(metric, gain):+z.{decimals_of(metric)}f}"
                 for gain in both["gain"]
             ],
             "Seeds": [
@@ -588,8 +588,8 @@ def encoders_in_words(dataset: str, view: str, metric: str = "MAE") -> str:
     places = decimals_of(metric)
     return (
         f"{title}: fine-tuning is better in {(gains > 0).sum()} of {len(gains)} cells "
-        f"of {axis_label(metric)}, by {gains.mean():+.{places}f} on average (from "
-        f"{gains.min():+.{places}f} to {gains.max():+.{places}f})."
+        f"of {axis_label(metric)}, by {gains.mean():+z.{places}f} on average (from "
+        f"{gains.min():+z.{places}f} to {gains.max():+z.{places}f})."
     )
 
 

@@ -398,7 +398,7 @@ def _text(part: str, cell: Mapping[str, object], places: int) -> str:
         bounds = f"[{cell['lo']:.{places}f} to {cell['hi']:.{places}f}]"
         return f"{cell['ours']:.{places}f}{_our_arrow(cell)} {bounds}"
     difference = cell["ours"] - cell["paper_value"]
-    return MISSING if np.isnan(difference) else f"{difference:+.{places}f}"
+    return MISSING if np.isnan(difference) else f"{difference:+z.{places}f}"
 
 
 def _our_arrow(cell: Mapping[str, object]) -> str:
@@ -645,6 +645,6 @@ def _joined(paper: pd.Series, ours: pd.Series | None) -> dict[str, str]:
         **texts,
         "ours": "/".join(f"{ours[name]:.0f}" for name in names),
         "difference": "/".join(
-            f"{ours[name] - paper[name]:+.0f}".replace("+0", "0") for name in names
+            f"{ours[name] - paper[name]:+z.0f}".replace("+0", "0") for name in names
         ),
     }

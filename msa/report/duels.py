@@ -135,7 +135,7 @@ def _gain(metric: str, row: pd.Series) -> str:
         return MISSING
     gain, lo, hi = (shown(metric, row[name]) for name in ("gain", "lo", "hi"))
     places = decimals_of(metric)
-    return f"{gain:+.{places}f} [{lo:+.{places}f} to {hi:+.{places}f}]"
+    return f"{gain:+z.{places}f} [{lo:+z.{places}f} to {hi:+z.{places}f}]"
 
 
 # --- two definitions of F1 ------------------------------------------------------------
@@ -169,7 +169,7 @@ def f1_table(
             "F1, correct": [printed(correct, v) for v in own[correct]],
             "F1, swapped": [printed(swapped, v) for v in own[swapped]],
             "Swapped minus correct": [
-                f"{100 * d + 0.0:+.2f}" for d in (own[swapped] - own[correct]).round(4)
+                f"{100 * d:+z.2f}" for d in (own[swapped] - own[correct]).round(4)
             ],
             "Place, correct": places[correct].map("{:g}".format),
             "Place, swapped": places[swapped].map("{:g}".format),
@@ -226,7 +226,7 @@ def f1_in_words(dataset: str, view: str) -> str:
     pairs, changed = (sum(column) for column in zip(*counts, strict=True))
     top = wide.loc[excess.idxmax()]
     return (
-        f"{title}: swapped weights add {excess.min():+.2f} to {excess.max():+.2f} "
+        f"{title}: swapped weights add {excess.min():+z.2f} to {excess.max():+z.2f} "
         f"points of F1 (most for {top['model']} at missing rate "
         f"{top['missing_rate']:.1f}) and turn {changed} of {pairs} pairs of systems "
         "round."
