@@ -188,6 +188,7 @@ def test_a_duel_is_told_in_gains(stored):
     words = duels.duel_in_words(*names)
     assert "better than MIT-FRNet at 1 of 2 missing rates (surely at 1)" in words
     assert duels.duel_picture(*names).alt == words
+    assert duels.duel_picture("MFMB-Net", "MIT-FRNet", "sims", "clip-context") is None
     other = duels.duel_table("MFMB-Net", "MIT-FRNet", "sims", "clip-context")
     assert "study run matrix-sims" in other.data
 

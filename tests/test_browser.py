@@ -279,6 +279,12 @@ def test_no_page_is_heavy_without_its_figures(book, pages):
     assert heavy == {}
 
 
+def test_no_page_shows_the_name_of_a_python_object(book, pages):
+    told = re.compile(r"&lt;[A-Za-z_]+(\.[A-Za-z_]+)+ object|object at 0x")
+    found = [page for page in pages if told.search((book / page).read_text())]
+    assert found == []
+
+
 def test_every_formula_is_set(visits):
     assert sum(seen["formulas"] for seen in visits.values()) > 0
     assert wrong(visits, lambda seen: seen["unset"]) == {}

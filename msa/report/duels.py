@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from IPython.display import Markdown
 
 from msa.data.registry import source
 from msa.report.beyond import Shown, not_run, plain_table, turned
@@ -23,7 +22,7 @@ from msa.report.labels import (
     shown,
     system_name,
 )
-from msa.report.style import house_style, system_order, system_style
+from msa.report.style import Picture, house_style, system_order, system_style
 from msa.study.pairs import load_pairs
 from msa.study.publish import load_runs, load_summary
 from msa.train.metrics import METRICS
@@ -67,12 +66,12 @@ def duel_table(first: str, second: str, dataset: str, view: str) -> Shown:
     return plain_table(pd.DataFrame(rows), own, name, caption)
 
 
-def duel_picture(first: str, second: str, dataset: str, view: str) -> Shown:
-    """Draw the gain of one system over another against the missing rate."""
+def duel_picture(first: str, second: str, dataset: str, view: str) -> Picture | None:
+    """Draw the gain of one system over another by missing rate; None without runs."""
     own = _duel(first, second, dataset, view)
     own = own[own["at"].str.fullmatch(r"[\d.]+")]
     if own.empty:
-        return Markdown("")  # the table says what to run
+        return None  # the table says what to run
     own = own.assign(rate=own["at"].astype(float))
     metrics = ["MAE", "Corr", "Mult_acc_5"]
     with house_style():
@@ -184,11 +183,11 @@ def f1_table(
     return plain_table(frame, own, f"f1-{dataset}", caption)
 
 
-def f1_picture(dataset: str, view: str) -> Shown:
-    """Draw how much the swapped weights add, by missing rate and system."""
+def f1_picture(dataset: str, view: str) -> Picture | None:
+    """Draw what the swapped weights add, by rate and system; None without runs."""
     wide = _f1(dataset, view)
     if wide.empty:
-        return Markdown("")  # the table says what to run
+        return None  # the table says what to run
     correct, swapped, _ = _f1_keys(dataset, view)
     with house_style():
         figure, axis = plt.subplots(figsize=(8.4, 4.4), layout="constrained")
