@@ -46,7 +46,7 @@ def duel_table(first: str, second: str, dataset: str, view: str) -> Shown:
     rows = []
     for at, group in own.groupby("at", sort=False):
         by = group.set_index("metric")
-        row = {"At": at if at[0] in "Ad" else f"rate {at}"}
+        row = {"At": _place(at)}
         for metric in metrics:
             row[METRICS[metric].name] = _gain(metric, by.loc[metric])
         mae = by.loc["MAE"]
@@ -64,6 +64,14 @@ def duel_table(first: str, second: str, dataset: str, view: str) -> Shown:
     )
     name = f"duel-{dataset}-{first}-{second}".lower()
     return plain_table(pd.DataFrame(rows), own, name, caption)
+
+
+def _place(at: str) -> str:
+    """Say in words where two systems are compared, as ``pairs.csv`` names it."""
+    kind, *rates = at.split()
+    if kind == "drop":
+        return f"loss from rate {rates[0]} to {rates[1]}"
+    return at if kind == "AUILC" else f"rate {at}"
 
 
 def duel_picture(first: str, second: str, dataset: str, view: str) -> Picture | None:
