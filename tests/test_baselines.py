@@ -229,6 +229,24 @@ def test_a_feature_far_out_moves_lmf_only_without_the_cut(bound, follows):
     assert bool((moved[1:] == 0).all())
 
 
+def test_eight_neighbouring_test_clips_are_far_out_and_none_of_validation(mosi):
+    """What LMF's page and the ledger say of the data."""
+    train = mosi.splits["train"]
+    real = train.audio[train.padding_masks()["audio"]]
+    mean, spread = real.mean(0), real.std(0).clamp(min=1e-6)
+
+    def far_out(name):
+        split = mosi.splits[name]
+        far = ((split.audio - mean) / spread).abs().amax(-1)  # (N, T)
+        largest = far.masked_fill(~split.padding_masks()["audio"], 0.0).amax(1)
+        return (largest > 100).nonzero()[:, 0].tolist()
+
+    found = far_out("test")
+    assert len(found) == 8
+    assert found == list(range(found[0], found[0] + 8))
+    assert far_out("valid") == []
+
+
 def test_lmf_as_it_is_has_the_cut_on_every_data_set():
     entry = model_entry("LMF")
     for dataset in ("demo", "mosi", "mosei", "sims"):
