@@ -28,16 +28,16 @@ class FineTuned(Model):
     def __init__(self, encoder: nn.Module, model: Model) -> None:
         super().__init__()
         self.encoder, self.model = encoder, model
-        self.trims_padding = model.trims_padding
+        self.trims_padding, self.uses_targets = model.trims_padding, model.uses_targets
 
     def encoded(self, batch: Batch) -> Batch:
         """Return the batch with its text features filled in."""
         text = self._features(batch, "damaged")
         targets = dict(batch.targets)
-        if self.model.uses_targets and batch.damaged:
+        if self.uses_targets and batch.damaged:
             with torch.no_grad():
                 targets["text"] = self._features(batch, "complete")
-        elif self.model.uses_targets:
+        elif self.uses_targets:
             targets["text"] = text.detach()
         return replace(batch, inputs={**batch.inputs, "text": text}, targets=targets)
 

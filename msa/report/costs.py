@@ -167,6 +167,8 @@ def speed_in_words() -> str:
             f"with a {ENCODER_WORDS[mode]} encoder the systems here train {low:.1f} to "
             f"{high:.1f} times as fast as public code"
         )
+    if not words:
+        return "No times that can be compared are published yet."
     text = "; ".join(words)
     return f"{text[0].upper()}{text[1:]} (public code: {public_times()['label']})."
 
