@@ -187,3 +187,11 @@ def test_a_book_that_does_not_fit_is_not_begun(tmp_path, free_kb, status):
     said = "the disk has 199 MB free and the book needs 200 MB" if status else ""
     assert said in done.stderr
     assert bool(done.stderr) == bool(status)
+
+
+@pytest.mark.xdist_group("alone")
+def test_a_group_of_tests_stays_on_one_worker(request):
+    """pytest 9.2 loses the groups: their fixtures are then built in every worker."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        pytest.skip("one process runs all tests")
+    assert request.node.nodeid.endswith("@alone")
