@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from msa.data.contract import MODALITIES, padding_mask
-from msa.models.base import Batch, Model, Shape
+from msa.models.base import Batch, Shape
 from msa.models.layers import BiRNN, Steps, _Attention, keep_mask
 from msa.models.mit_frnet import gaussian_kl, resample
 from msa.models.registry import MODELS, UnknownModel, model_entry
@@ -17,7 +17,7 @@ TRAINED = [
     (entry.name, variant)
     for entry in MODELS.values()
     for variant in entry.variants
-    if isinstance(entry.build, type) and issubclass(entry.build, Model)
+    if entry.is_trained
 ]
 
 

@@ -18,7 +18,7 @@ import torch
 from msa.bench import inputs
 from msa.bench.counts import macs_per_sample
 from msa.bench.plain_tfr_net import PlainTFRNet
-from msa.models.base import Hyper, Model, Reference
+from msa.models.base import Hyper, Model
 from msa.models.finetune import FineTuned
 from msa.models.layers import count_parameters
 from msa.models.registry import MODELS, ModelEntry, UnknownModel, model_entry
@@ -76,8 +76,7 @@ def trained_models() -> list[str]:
     """Return the systems that can be measured: all that are trained, and ``PLAIN``."""
     names = []
     for name, entry in MODELS.items():
-        closed = isinstance(entry.build, type) and issubclass(entry.build, Reference)
-        names += [] if closed else [name]
+        names += [name] if entry.is_trained else []
         names += [PLAIN] if name == "TFR-Net" else []
     return names
 

@@ -319,7 +319,21 @@ class TextEncoder(nn.Module):
         return torch.cat(parts)[order.argsort()]
 
     def padded(self, mask: Tensor, **tokens: Tensor) -> Tensor:
-        """Encode sentences as given, padding too; arguments as a BERT takes them."""
+        """Encode sentences as they are padded.
+
+        Parameters
+        ----------
+        mask : Tensor of bool, shape (B, L)
+            Real tokens.
+        **tokens
+            Their ids or embeddings, as a BERT takes them: ``input_ids`` (B, L) or
+            ``inputs_embeds`` (B, L, width).
+
+        Returns
+        -------
+        Tensor, shape (B, L, width)
+            Last hidden states, 0 at padding.
+        """
         hidden = self.bert(attention_mask=mask.long(), **tokens).last_hidden_state
         return hidden * mask[..., None]
 

@@ -62,10 +62,14 @@ class ModelEntry:
         return next(iter(self.variants))
 
     @property
+    def is_trained(self) -> bool:
+        """Whether it is a network, and not a reference solved in closed form."""
+        return isinstance(self.build, type) and issubclass(self.build, Model)
+
+    @property
     def can_fine_tune(self) -> bool:
         """Whether it can train a text encoder: it is itself trained, and reads text."""
-        trained = isinstance(self.build, type) and issubclass(self.build, Model)
-        return trained and "text" in self.build.modalities
+        return self.is_trained and "text" in self.build.modalities
 
     def resolve(self, dataset: str, variant: str, overrides: dict | None = None) -> Any:
         """Return the validated hyper-parameters of a run.

@@ -78,15 +78,26 @@ class BatchNorm(nn.BatchNorm1d):
 
     A single row has no variance: it is normalised by the running statistics, which it
     leaves as they are.
+
+    Parameters
+    ----------
+    width : int
+    bound : float, optional
+        Largest absolute value of a result; no cut when left out.
     """
+
+    def __init__(self, width: int, bound: float | None = None) -> None:
+        super().__init__(width)
+        self.bound = bound
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise (B, d)."""
         if len(x) > 1:
-            return super().forward(x)
-        return F.batch_norm(
-            x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
-        )
+            x = super().forward(x)
+        else:
+            mean, var = self.running_mean, self.running_var
+            x = F.batch_norm(x, mean, var, self.weight, self.bias, eps=self.eps)
+        return x if self.bound is None else x.clamp(-self.bound, self.bound)
 
 
 class PooledNetwork(nn.Module):
@@ -96,8 +107,8 @@ class PooledNetwork(nn.Module):
         self, inputs: int, hidden: int, drop: float, bound: float | None = None
     ) -> None:
         super().__init__()
-        self.drop, self.bound = drop, bound
-        self.norm = BatchNorm(inputs)
+        self.drop = drop
+        self.norm = BatchNorm(inputs, bound)
         self.layers = nn.Sequential(
             nn.Linear(inputs, hidden),
             nn.ReLU(),
@@ -110,8 +121,6 @@ class PooledNetwork(nn.Module):
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Map (B, T, inputs) to (B, hidden)."""
         pooled = self.norm(masked_mean(x, mask))  # (B, inputs)
-        if self.bound is not None:
-            pooled = pooled.clamp(-self.bound, self.bound)
         return self.layers(dropout(pooled, self.drop, self.training))
 
 

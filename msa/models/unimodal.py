@@ -7,8 +7,6 @@ steps (``ledger.toml``).
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import nn
 
@@ -44,13 +42,11 @@ class Pooled(Model):
     hyper : PooledHyper
     """
 
-    modalities: ClassVar[tuple[str, ...]]
-
     def __init__(self, shapes: Shapes, hyper: PooledHyper) -> None:
         super().__init__()
         d = sum(shapes[m].width for m in self.modalities)
-        self.drop, self.bound = hyper.drop, hyper.bound
-        self.norm = BatchNorm(d)
+        self.drop = hyper.drop
+        self.norm = BatchNorm(d, hyper.bound)
         self.hidden = nn.Linear(d, max(d // 2, 1))
         self.predict = nn.Linear(max(d // 2, 1), 1)
         self.loss_weights = {"task": 1.0}
@@ -58,7 +54,7 @@ class Pooled(Model):
     def forward(self, batch: Batch) -> Outputs:
         """Predict scores, unbounded."""
         pooled = [masked_mean(batch.inputs[m], batch.mask[m]) for m in self.modalities]
-        x = self.norm(torch.cat(pooled, -1)).clamp(-self.bound, self.bound)  # (B, d)
+        x = self.norm(torch.cat(pooled, -1))  # (B, d)
         hidden = dropout(self.hidden(x).relu(), self.drop, self.training)  # (B, d/2)
         return Outputs(self.predict(hidden)[:, 0])
 

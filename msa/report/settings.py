@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import numpy as np
@@ -16,6 +17,17 @@ from msa.train.config import RunConfig
 METRICS = ("MAE", "Corr")
 """Metrics compared on the test split."""
 
+PROVENANCE = (
+    "run_id",
+    "dataset",
+    "view",
+    "encoder",
+    "encoder_mode",
+    "model",
+    "variant",
+)
+PROVENANCE += ("missing_rate", "seed")
+
 
 def setting_table(
     model: str, name: str, value: object, dataset: str = "mosi"
@@ -25,18 +37,27 @@ def setting_table(
     Parameters
     ----------
     model : str
+        A system; its default variant is shown.
     name : str
         Hyper-parameter that is changed.
     value : object
         Its other value.
     dataset : str
+        Its default view and encoder are used.
 
     Returns
     -------
-    Table
-        A row per missing rate: metrics, and the largest prediction without its sign,
-        over the seeds that both were run with; a sentence where there are none.
+    Table or Markdown
+        A row per missing rate: metrics, and the largest prediction without its sign (in
+        label units), means over the seeds that both were run with; a sentence where
+        there are none. ``data`` has a row per run.
+
+    Raises
+    ------
+    ConfigError
+        For a system, data set or hyper-parameter that does not exist.
     """
+    RunConfig.resolve(dataset=dataset, model=model, hyper={name: value})  # or refused
     runs = load_runs()
     usual = RunConfig.resolve(dataset=dataset, model=model).hyper[name]
     kinds = {_told(name, usual): {}, _told(name, value): {name: value}}
@@ -56,25 +77,19 @@ def setting_table(
     if not parts:
         other = json.dumps(value)
         return Markdown(f"No published run of {model} has {name} at {other} yet.")
-    found = pd.concat(parts)
+    found = pd.concat(parts, ignore_index=True)
     predictions = load_predictions(dataset, model)
     found["largest"] = [np.nanmax(np.abs(predictions[i])) for i in found["run_id"]]
-    columns = [*(f"test_{metric}" for metric in METRICS), "largest"]
-    data = found.groupby(["missing_rate", "kind"], sort=False)[columns].mean()
+    shown = [*(f"test_{metric}" for metric in METRICS), "largest"]
+    means = found.groupby(["missing_rate", "kind"])[shown].mean().unstack("kind")
     seeds = found.groupby("missing_rate")["seed"].nunique()
-    cells = pd.DataFrame(
-        {
-            "Missing rate": [f"{rate:.1f}" for rate in seeds.index],
-            "Seeds": seeds.map(str).to_numpy(),
-        }
-    )
-    for metric in METRICS:
-        for kind in kinds:
-            values = data.xs(kind, level="kind")[f"test_{metric}"]
-            head = f"{axis_label(metric)}, {kind}"
-            cells[head] = [printed(metric, v) for v in values]
+    cells = pd.DataFrame({"Missing rate": means.index.map("{:.1f}".format)})
+    cells["Seeds"] = seeds.map(str).to_numpy()
+    for metric, kind in itertools.product(METRICS, kinds):
+        values = means[f"test_{metric}", kind]
+        cells[f"{axis_label(metric)}, {kind}"] = [printed(metric, v) for v in values]
     for kind in kinds:
-        values = data.xs(kind, level="kind")["largest"]
+        values = means["largest", kind]
         cells[f"Largest prediction, {kind}"] = [f"{v:.1f}" for v in values]
     caption = (
         f"{model} with two values of {name}: test scores, and the largest prediction "
@@ -85,7 +100,7 @@ def setting_table(
         caption,
         cells,
         no_marks(cells),
-        data.reset_index(),
+        found[[*PROVENANCE, "kind", *shown]],
         dict(enumerate(commands_of(own) for _, own in found.groupby("missing_rate"))),
     )
 

@@ -416,9 +416,9 @@ def decide(claim: Claim, evidence: Evidence) -> tuple[Verdict, list[Cell]]:
         return Verdict(**name, verdict=UNTESTABLE, reason=reason), []
     there, needed = _progress(claim, evidence)
     name |= {"published": there, "needed": needed}
-    if _fewest_seeds(claim, evidence) < rules().seeds:
+    if (seeds := _fewest_seeds(claim, evidence)) < rules().seeds:
         reason = f"{there} of {needed} needed runs are published"
-        reason += _so_far(claim, evidence)
+        reason += _so_far(claim, evidence, seeds) if seeds else ""
         return Verdict(**name, verdict=UNFINISHED, reason=reason), []
     evidence.used = set()  # what was read for a claim before counts no more
     cells = _CELLS[claim.kind](claim, evidence)
@@ -461,11 +461,8 @@ def _fewest_seeds(claim: Claim, evidence: Evidence) -> int:
     )
 
 
-def _so_far(claim: Claim, evidence: Evidence) -> str:
-    """Say how a claim stands on fewer seeds than a verdict takes, if on any."""
-    seeds = _fewest_seeds(claim, evidence)
-    if not seeds:
-        return ""
+def _so_far(claim: Claim, evidence: Evidence, seeds: int) -> str:
+    """Say how a claim stands on fewer seeds than a verdict takes."""
     try:
         cells = _CELLS[claim.kind](claim, evidence)
     except MissingData:
