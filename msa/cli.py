@@ -647,7 +647,7 @@ def _elsewhere(evaluations: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _study_run(options: argparse.Namespace) -> int:
     from msa.study.grids import study
-    from msa.study.publish import published_ids
+    from msa.study.publish import published_ids, published_seconds
     from msa.study.runner import duration, run_study
 
     found = study(options.name)
@@ -666,6 +666,7 @@ def _study_run(options: argparse.Namespace) -> int:
         retry=options.retry,
         progress=not options.json,
         scheduler=options.scheduler,
+        elsewhere=published_seconds(),
     )
     skipped = len(found.configs) - len(configs)
     if options.json:
@@ -693,17 +694,21 @@ def _study_run(options: argparse.Namespace) -> int:
 
 
 def _study_status(options: argparse.Namespace) -> int:
+    from msa.study.durations import Durations
     from msa.study.grids import study
-    from msa.study.publish import published_ids
-    from msa.study.runner import status
+    from msa.study.publish import published_ids, published_seconds
+    from msa.study.runner import duration, status
 
     found, store = study(options.name), _store(options)
     states = status(found.configs, store)
     for run_id in published_ids() & states.keys():
         if states[run_id] == "missing":
             states[run_id] = "published"
+    ahead = [c for c in found.configs if states[c.run_id] in ("running", "missing")]
+    seconds, unknown = Durations(published_seconds()).split(ahead)
     if options.json:
-        _print_json({"study": found.name, "runs": states})
+        left = {"seconds_left": seconds, "of_unknown_length": unknown}
+        _print_json({"study": found.name, "runs": states, **left})
         return 0
     print(f"{found.name}: {found.title}\n{found.description}\n")
     words = ("stored", "published", "running", "failed", "missing")
@@ -720,6 +725,15 @@ def _study_status(options: argparse.Namespace) -> int:
         for model, counts in by_model.items()
     ]
     print(_table(rows))
+    if ahead:
+        times = []
+        if unknown < len(ahead):
+            times.append(
+                f"about {duration(seconds)} on one core, as published runs took"
+            )
+        if unknown:
+            times.append(f"{unknown} runs of a kind that was never run")
+        print(f"\nLeft: {', and '.join(times)}.")
     if "failed" in states.values():
         print(f"\n{_failures(found, store)}")
     return 0

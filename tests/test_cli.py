@@ -228,8 +228,11 @@ def test_a_study_from_run_to_results(store, capsys, monkeypatch, tmp_path):
     monkeypatch.setattr("msa.study.publish.results_dir", lambda: tmp_path / "results")
 
     assert main(["study", "status", "tiny", "--json"]) == 0
-    states = strict_json(capsys.readouterr().out)["runs"]
-    assert states == {config.run_id: "missing" for config in configs}
+    told = strict_json(capsys.readouterr().out)
+    assert told["runs"] == {config.run_id: "missing" for config in configs}
+    assert (told["seconds_left"], told["of_unknown_length"]) == (0, 2)
+    assert main(["study", "status", "tiny"]) == 0
+    assert "Left: 2 runs of a kind that was never run." in capsys.readouterr().out
 
     assert main(["study", "run", "tiny", "--jobs", "1", "--budget", "5m"]) == 0
     text = capsys.readouterr().out

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from msa.report import appendix, front
+from msa.study import grids
 from msa.study.verdicts import VERDICTS
 
 
@@ -87,6 +88,22 @@ def test_hours_add_up_all_phases_of_all_runs():
         }
     )
     assert appendix.hours(costs) == pytest.approx(3.0)
+
+
+def test_the_plan_counts_shared_runs_once_and_says_what_it_does_not_know(monkeypatch):
+    sweep = grids.study("mosi-sweep").configs
+    done = sweep[0]
+    names = ["mosi-sweep", "matrix-mosi", "lmf-cut", "matrix-mosi-unaligned"]
+    monkeypatch.setattr(appendix, "study_names", lambda: names)
+    monkeypatch.setattr(appendix, "published_ids", lambda: frozenset([done.run_id]))
+    monkeypatch.setattr(appendix, "published_seconds", lambda: [(done, 3600.0)])
+    plan = appendix.plan_table().data.set_index("Study")
+    assert list(plan.index) == ["mosi-sweep", "matrix-mosi", "lmf-cut", "all"]
+    of_its_kind = sum(config.model == done.model for config in sweep)
+    assert plan.at["mosi-sweep", "Published"] == 1
+    assert plan.at["mosi-sweep", "Hours for the others"] == f"{of_its_kind - 1:.1f}"
+    assert plan.at["lmf-cut", "Hours for the others"] == appendix.NOT_KNOWN
+    assert plan.at["all", "Runs"] < plan["Runs"].drop("all").sum()
 
 
 def test_every_file_of_the_results_is_in_the_table(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import psutil
 import pytest
 from fake_runs import DIES, FAILS, HANGS, grid, quick
 
+from msa.study.durations import Durations
 from msa.study.runner import describe, duration, run_study, status
 from msa.study.store import RunStore
 from msa.train.config import RunConfig
@@ -105,6 +107,27 @@ def test_a_run_that_cannot_fit_is_not_begun(store):
     outcome = study([first, second], store, budget_s=60)
     assert (outcome.stored, outcome.done, outcome.left) == (1, 0, 1)
     assert seeds_begun() == []
+
+
+def test_runs_done_elsewhere_tell_the_time_until_one_is_done_here(store):
+    first, second, third = grid([1, 2, 3])
+    elsewhere = [(first, 3600.0)]
+    outcome = study([second], store, budget_s=60, elsewhere=elsewhere)
+    assert (outcome.done, outcome.left) == (0, 1)
+    study([second], store)
+    outcome = study([second, third], store, budget_s=60, elsewhere=elsewhere)
+    assert (outcome.stored, outcome.done) == (1, 1)
+
+
+def test_a_sum_of_durations_says_what_it_does_not_know():
+    first, second = grid([1, 2])
+    assert math.isnan(Durations().total([first]))
+    durations = Durations([(first, 10.0)])
+    other = RunConfig.resolve(model="text-linear", dataset="demo")
+    assert durations.split([second, other]) == (10.0, 1)
+    assert durations.total([second, other]) == 20.0
+    durations.add(second, 2.0)
+    assert durations.split([first]) == (2.0, 0)
 
 
 def test_a_run_that_another_process_holds_is_left_to_it(store):

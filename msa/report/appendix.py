@@ -10,7 +10,10 @@ from msa.data.paths import results_dir
 from msa.data.registry import source
 from msa.report.labels import select, system_name, systems_of
 from msa.report.tables import Table
-from msa.study.publish import load_environments
+from msa.study.claims import FRAME_LEVEL
+from msa.study.durations import Durations
+from msa.study.grids import study, study_names
+from msa.study.publish import load_environments, published_ids, published_seconds
 
 PHASES = ["seconds_prepare", "seconds_train", "seconds_test"]
 """Columns of published runs that add up to the time of a run."""
@@ -28,6 +31,8 @@ FILES = {
     "audit/": "Findings of the audit of the printed tables, a file per check.",
 }
 """What the files and folders of ``results/`` hold."""
+
+NOT_KNOWN = "not known"
 
 OTHER_FILE = "Numbers of one page of this book."
 
@@ -97,6 +102,52 @@ def rerun_in_words(runs: pd.DataFrame, cores: int = 2) -> str:
         f"each ({'; '.join(sorted(machines))}): about {hours(runs) / cores:.1f} hours "
         f"with {cores} cores."
     )
+
+
+def plan_table(name: str = "plan") -> Table:
+    """Tabulate what every study still lacks, and how long that should take.
+
+    Returns
+    -------
+    Table
+        A row per study on data of this project, and one for all of them, in which a
+        run that several studies share counts once. Hours: of one core, by the median
+        of the published runs of the same kind.
+    """
+    durations = Durations(published_seconds())
+    published = published_ids()
+    grids = {study_name: study(study_name).configs for study_name in study_names()}
+    grids = {
+        study_name: {config.run_id: config for config in configs}
+        for study_name, configs in grids.items()
+        if all(config.view not in FRAME_LEVEL for config in configs)
+    }
+    everything = {k: c for configs in grids.values() for k, c in configs.items()}
+    rows = []
+    for label, configs in (*grids.items(), ("all", everything)):
+        missing = [c for run_id, c in configs.items() if run_id not in published]
+        seconds, unknown = durations.split(missing)
+        nothing_known = missing and unknown == len(missing)
+        rows.append(
+            {
+                "Study": label,
+                "Runs": len(configs),
+                "Published": len(configs) - len(missing),
+                "Missing": len(missing),
+                "Of a kind never run": unknown,
+                "Hours for the others": NOT_KNOWN
+                if nothing_known
+                else f"{seconds / 3600:.1f}",
+            }
+        )
+    caption = (
+        "What every study still lacks. Hours: of one core, each run as long as the "
+        "median published run of its data set, system, variant and encoder mode; runs "
+        "of a kind that was never run are not in them. Studies share runs; the last "
+        "row counts each once. The command python -m msa study run with a study's name "
+        "does what it lacks."
+    )
+    return Table.plain(pd.DataFrame(rows), name, caption)
 
 
 def environment_table(runs: pd.DataFrame, name: str = "environments") -> Table:

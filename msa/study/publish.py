@@ -219,6 +219,17 @@ def published_ids(results: Path | None = None) -> frozenset[str]:
     return frozenset(load_runs(results=results)["run_id"])
 
 
+def published_seconds(
+    results: Path | None = None,
+) -> list[tuple[RunConfig, float]]:
+    """Return every published run and the seconds that it took, all phases together."""
+    runs = load_runs(results=results)
+    phases = [name for name in runs if name.startswith("seconds_")]
+    seconds = runs[phases].sum(axis=1)
+    rows = runs.to_dict("records")
+    return [(config_of(row), s) for row, s in zip(rows, seconds, strict=True)]
+
+
 def load_runs(study: str | None = None, results: Path | None = None) -> pd.DataFrame:
     """Load one row per published run.
 

@@ -14,19 +14,18 @@ import math
 import multiprocessing
 import os
 import signal
-import statistics
 import sys
 import threading
 import time
 import traceback
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from msa.study.durations import Durations
 from msa.study.store import RunStore
 
 if TYPE_CHECKING:  # they bring PyTorch or Dask along, which only workers need
@@ -48,9 +47,6 @@ ONE_THREAD = {
 _GRACE_S = 5.0
 PATIENCE_S = 60.0
 """Seconds that a cluster may be without a scheduler or workers."""
-
-# Finished runs that are read to learn how long a kind of run takes.
-_SAMPLES = 3
 
 
 @dataclass(frozen=True)
@@ -138,6 +134,7 @@ def run_study(
     progress: bool = True,
     run: Run = real_run,
     scheduler: str | None = None,
+    elsewhere: Iterable[tuple[RunConfig, float]] = (),
 ) -> Outcome:
     """Run what a grid still lacks, in its order.
 
@@ -164,6 +161,9 @@ def run_study(
         What does one run.
     scheduler : str, optional
         Address of a Dask scheduler whose workers do the runs instead of processes here.
+    elsewhere : iterable of (RunConfig, float)
+        Runs that were done elsewhere, and their seconds: what the time of a run is
+        judged by until one of its kind is finished here.
 
     Returns
     -------
@@ -180,7 +180,7 @@ def run_study(
     outcome = Outcome(total=len(grid))
     failures = {} if retry else store.failures()
     pending = []
-    seconds = _Durations()
+    seconds = Durations(elsewhere)
     for config in grid:
         if store.has(config.run_id):
             outcome.stored += 1
@@ -281,48 +281,12 @@ def _count(outcome: Outcome, report: Report) -> None:
 
 
 def _first_that_fits(
-    pending: list[RunConfig], seconds: _Durations, rest: float
+    pending: list[RunConfig], seconds: Durations, rest: float
 ) -> RunConfig | None:
     """First run that should be over in time; a kind never seen is given the chance."""
     if rest <= 0:
         return None
     return next((c for c in pending if (seconds.of(c) or 0.0) <= rest), None)
-
-
-class _Durations:
-    """How long each kind of run takes, in seconds."""
-
-    def __init__(self) -> None:
-        self._seen: dict[tuple, list[float]] = defaultdict(list)
-
-    @staticmethod
-    def _kind(config: RunConfig) -> tuple:
-        return (
-            *(config.dataset, config.view, config.model, config.variant),
-            *(config.encoder, config.encoder_mode, config.max_epochs),
-            *config.beyond,
-        )
-
-    def add(self, config: RunConfig, seconds: float) -> None:
-        self._seen[self._kind(config)].append(seconds)
-
-    def learn_from(self, store: RunStore, config: RunConfig) -> None:
-        """Add a stored run, unless enough of its kind are known."""
-        if len(self._seen[self._kind(config)]) < _SAMPLES:
-            phases = store.read(config.run_id).get("seconds", {})
-            self.add(config, sum(phases.values()))
-
-    def of(self, config: RunConfig) -> float | None:
-        """Median of the kind, None if none was seen."""
-        seen = self._seen.get(self._kind(config))
-        return statistics.median(seen) if seen else None
-
-    def total(self, configs: Sequence[RunConfig]) -> float:
-        """Sum over runs; a kind never seen counts as the mean of what was seen."""
-        seen = [value for values in self._seen.values() for value in values]
-        usual = statistics.fmean(seen) if seen else math.nan
-        known = (self.of(config) for config in configs)
-        return sum(usual if value is None else value for value in known)
 
 
 @dataclass
