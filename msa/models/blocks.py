@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from msa.data.contract import MODALITIES
 from msa.models.base import Batch, Hyper, Model, Shapes
 from msa.models.layers import (
+    BatchNorm,
     BiRNN,
     Conv,
     EncoderBank,
@@ -389,7 +390,9 @@ class BatchAxisReconstruction(Reconstruction):
         out = {}
         for m in MODALITIES:
             channels = steps[m].pad(x[m]).permute(2, 0, 1)  # (width, B, T)
-            samples = Steps(channels.new_ones(channels.shape[:2], dtype=torch.bool))
+            everyone = channels.new_ones(channels.shape[:2], dtype=torch.bool)
+            rows = torch.arange(everyone.numel(), device=channels.device)
+            samples = Steps(everyone, rows)
             recalled = self.encoders[m](channels.flatten(0, 1), samples)
             recalled = recalled.view(channels.shape).permute(1, 2, 0)  # (B, T, width)
             out[m] = steps[m].pack(recalled.contiguous())
@@ -424,7 +427,7 @@ class Classifier(nn.Module):
 
     def __init__(self, inputs: int, hidden: int, drop: float) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm1d(inputs)
+        self.norm = BatchNorm(inputs)
         self.hidden = nn.Linear(inputs, hidden)
         self.drop = drop
         self.score = nn.Linear(hidden, 1)

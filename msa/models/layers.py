@@ -759,6 +759,33 @@ class Conv(nn.Module):
         return steps.pack(self.conv(padded).transpose(1, 2))
 
 
+class BatchNorm(nn.BatchNorm1d):
+    """Batch normalisation that trains on a batch of one as well.
+
+    A single row has no variance: it is normalised by the running statistics, which it
+    leaves as they are.
+
+    Parameters
+    ----------
+    width : int
+    bound : float, optional
+        Largest absolute value of a result; no cut when left out.
+    """
+
+    def __init__(self, width: int, bound: float | None = None) -> None:
+        super().__init__(width)
+        self.bound = bound
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise (B, d)."""
+        if len(x) > 1:
+            x = super().forward(x)
+        else:
+            mean, var = self.running_mean, self.running_var
+            x = F.batch_norm(x, mean, var, self.weight, self.bias, eps=self.eps)
+        return x if self.bound is None else x.clamp(-self.bound, self.bound)
+
+
 def count_parameters(module: nn.Module) -> int:
     """Return the number of trained parameters of a module."""
     return sum(p.numel() for p in module.parameters() if p.requires_grad)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from msa.models.base import Shapes
 from msa.models.blocks import RELEASED_SWITCHES, GateEncoder, SequenceHyper
-from msa.models.layers import Steps, TransformerEncoder, dropout
+from msa.models.layers import BatchNorm, Steps, TransformerEncoder, dropout
 
 if TYPE_CHECKING:
     from msa.models.mfmb_net import MFMBNetHyper
@@ -164,7 +164,7 @@ class WideHead(nn.Module):
 
     def __init__(self, inputs: int, drop: float | None) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm1d(inputs)
+        self.norm = BatchNorm(inputs)
         self.hidden = nn.Linear(inputs, 128)
         self.drop = drop or 0.0
         self.score = nn.Linear(128, 1)

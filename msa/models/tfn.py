@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from msa.models.base import Batch, Hyper, Model, Outputs, Shapes
-from msa.models.layers import LastState, dropout, masked_mean
+from msa.models.layers import BatchNorm, LastState, dropout, masked_mean
 
 
 class SubnetworksHyper(Hyper):
@@ -71,33 +71,6 @@ SIMS = {
     "label_bound": 1.0,
 }
 """What differs on CH-SIMS (dossier, TFN); its labels lie between -1 and 1."""
-
-
-class BatchNorm(nn.BatchNorm1d):
-    """Batch normalisation that trains on a batch of one as well.
-
-    A single row has no variance: it is normalised by the running statistics, which it
-    leaves as they are.
-
-    Parameters
-    ----------
-    width : int
-    bound : float, optional
-        Largest absolute value of a result; no cut when left out.
-    """
-
-    def __init__(self, width: int, bound: float | None = None) -> None:
-        super().__init__(width)
-        self.bound = bound
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise (B, d)."""
-        if len(x) > 1:
-            x = super().forward(x)
-        else:
-            mean, var = self.running_mean, self.running_var
-            x = F.batch_norm(x, mean, var, self.weight, self.bias, eps=self.eps)
-        return x if self.bound is None else x.clamp(-self.bound, self.bound)
 
 
 class PooledNetwork(nn.Module):

@@ -11,8 +11,7 @@ import torch
 from torch import nn
 
 from msa.models.base import Batch, Hyper, Model, Outputs, Shapes
-from msa.models.layers import dropout, masked_mean
-from msa.models.tfn import BatchNorm
+from msa.models.layers import BatchNorm, dropout, masked_mean
 
 
 class PooledHyper(Hyper):
