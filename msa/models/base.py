@@ -55,7 +55,7 @@ class Hyper(BaseModel):
     plateau_factor : float
         What the rate is then multiplied by.
     early_stop : int
-        Epochs without a better validation MAE before training ends.
+        Epochs without a better validation task loss before training ends.
     running_sum : int or None
         Batches whose gradients are summed up while the optimiser steps after each of
         them, and twice after the last: the released training loop of the TFR-Net

@@ -309,7 +309,8 @@ class GateEncoder(nn.Module):
 class Reconstruction(nn.Module):
     """Attention over each modality's steps, then a linear map to its features.
 
-    MIT-FRNet eqs. 7-8 and TFR-Net: a self-attention encoder of its own per modality.
+    MIT-FRNet eqs. 7-8 and TFR-Net: a self-attention encoder of its own per modality,
+    without positions, scale or dropouts (see ``ledger.toml``).
 
     Parameters
     ----------
@@ -355,7 +356,8 @@ class BatchAxisReconstruction(Reconstruction):
     Every channel is one sequence, every sample one step of it, and the time axis of
     padded length T is the embedding, normalised and multiplied like features; a sample
     sees those before it in its batch. 25 heads where 25 divides T, else their largest
-    common divisor (with 25 heads the released code cannot run on CH-SIMS).
+    common divisor (with 25 heads the released code cannot run on CH-SIMS). Without
+    scale and dropouts, so not all of the released encoder (see ``released.toml``).
 
     Parameters
     ----------

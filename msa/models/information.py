@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-VARIANCE_FLOOR = 1e-4
+ENTROPY_FLOOR = 1e-4
 """Added to the variances of the entropy: a point mass has no finite one."""
 
 
@@ -52,7 +52,7 @@ def signed_entropy(y: Tensor, labels: Tensor) -> Tensor:
     share = sides / count.clamp(min=1)[:, None]
     off = y[..., None, :, :] - (share @ y)[..., None, :]  # (..., 2, n, d)
     covariance = (share[..., None] * off).transpose(-1, -2) @ off
-    floor = VARIANCE_FLOOR * torch.eye(y.shape[-1], device=y.device)
+    floor = ENTROPY_FLOOR * torch.eye(y.shape[-1], device=y.device)
     # No error check: the floor keeps it positive definite, and asking would wait for
     # the device.
     factor, _ = torch.linalg.cholesky_ex(covariance + floor)

@@ -365,6 +365,8 @@ class EncoderBank(nn.Module):
     source sequence, whose keys and values are taken from its embedding in every layer.
     A layer is: norm, attention, dropout, residual; norm, FFN (width 4d, ReLU), dropout,
     residual; a last norm closes the stack (MulT's encoder, which both papers reuse).
+    The norm in front of attention has one gain and offset for queries, another for
+    keys and values.
 
     Parameters
     ----------
@@ -469,7 +471,7 @@ class EncoderBank(nn.Module):
 def embed(
     x: Tensor, steps: Steps, p: float, training: bool, skip_zeros: bool = False
 ) -> Tensor:
-    """Scale (P, d) by sqrt(d), add positions, drop: what every encoder reads.
+    """Scale (P, d) by sqrt(d), add positions, drop: what encoders with positions read.
 
     ``skip_zeros`` gives no position to a step whose first channel is exactly 0
     (released variants).
@@ -487,7 +489,7 @@ class TransformerEncoder(nn.Module):
     ----------
     width, heads, layers : int
     positions : bool
-        Whether to scale the input and add positions first.
+        Whether to scale the input and add positions first; else it is read as it is.
     attention, relu, residual : float
         Dropout on attention weights, in the FFN, and on the residual branches.
     causal, skip_zeros : bool

@@ -118,7 +118,7 @@ def difference(x: Tensor, y: Tensor) -> Tensor:
     return (x.T @ y).square().mean()
 
 
-class SequenceNetwork(nn.Module):
+class StackedNetwork(nn.Module):
     """Two BiLSTM layers with a layer norm between; the final states of both.
 
     Parameters
@@ -155,7 +155,7 @@ class MISA(Model):
         h = hyper.width
         self.drop, self.text_length = hyper.drop, hyper.text_length
         self.sequence = nn.ModuleDict(
-            {m: SequenceNetwork(shapes[m].width) for m in ("audio", "vision")}
+            {m: StackedNetwork(shapes[m].width) for m in ("audio", "vision")}
         )
         widths = {m: 4 * shapes[m].width for m in self.sequence}
         widths["text"] = shapes["text"].width

@@ -17,7 +17,9 @@ from msa.models.base import Batch, Hyper, Model, Stage
 from msa.train.batches import DeviceSplit
 
 EVALUATION_BATCH = 128
-"""Rows predicted at a time; no result depends on it."""
+"""Rows predicted at a time. No prediction depends on it, so no score and no checkpoint.
+Auxiliary terms that a model takes over a batch as a whole do, and so does the released
+reconstruction, which attends over the batch."""
 
 
 class NonFiniteLoss(RuntimeError):
@@ -35,7 +37,7 @@ class Fit:
         weighted ``"total"``, for train (mean over the epoch's batches) and valid. A
         stage before the last puts its name in front: ``"<stage>_<term>"``.
     best_epoch : int
-        Epoch with the lowest validation MAE, whose weights the model now has.
+        Epoch with the lowest validation task loss, whose weights the model now has.
     epochs : int
         Epochs trained.
     seconds : float
@@ -140,13 +142,12 @@ def fit(
     progress: bool = False,
     watch: Callable[[int], None] | None = None,
 ) -> Fit:
-    """Train a model until its validation MAE stops falling.
+    """Train a model until its validation task loss stops falling.
 
     An epoch runs the model's stages one after another, each over the shuffled training
     split with its own Adam: gradients clipped, the learning rate cut on a plateau of
-    the validation loss. The weights of the epoch with the lowest validation MAE are
-    put back at the end: one checkpoint, chosen on the validation split, serves all
-    metrics.
+    the validation task loss. The weights of the epoch with the lowest one are put back
+    at the end: one checkpoint, chosen on the validation split, serves all metrics.
 
     Parameters
     ----------
