@@ -10,6 +10,7 @@ from msa.report import compare
 from msa.report.compare import NOT_RUN, SOURCES, compared, counts_table, paper_tables
 from msa.study.publish import AGGREGATE_COLUMNS, SUMMARY_COLUMNS, setting
 from msa.train.config import RunConfig
+from msa.train.metrics import METRICS
 
 
 def estimates(at, *cells, columns, **fields):
@@ -129,6 +130,34 @@ def test_a_sweep_in_progress_says_how_far_it_is(published):
     assert set(ours["status"]) == {"2 of 11 rates"}
 
 
+def scored_run(variant, seed, score):
+    config = RunConfig.resolve(
+        dataset="mosi", model="MIT-FRNet", variant=variant, seed=seed
+    ).model_dump()
+    own = {name: config.get(name) for name in compare.SYSTEM}
+    place = {"setting": setting(config), "missing_rate": 0.0, "seed": seed}
+    scores = {f"test_{key}": np.nan for key in METRICS}
+    return {**own, **place, **scores, "test_Mult_acc_7": score}
+
+
+def test_the_order_of_a_table_with_two_kinds_of_f1_is_by_the_correct_one(published):
+    published(
+        rate_0(
+            ("MFMB-Net", None, "Has0_F1_swapped", 0.75),
+            ("MFMB-Net", None, "Has0_F1", 0.60),
+            ("TFN", None, "Has0_F1_swapped", 0.76),
+            ("TFN", None, "Has0_F1", 0.65),
+        )
+    )
+    table, _ = paper_tables("mfmb-table-3", compared("mfmb-table-3"))
+    ours = table.cells["Value"] == "ours"
+    shown = table.cells[ours].set_index("System")["F1 (left)"]
+    marks = dict(zip(shown.index, table.marks.loc[ours, "F1 (left)"], strict=True))
+    assert shown["MFMB-Net"] == "75.0 [74.0 to 76.0]; correct weights: 60.0"
+    assert shown["TFN"] == "65.0 [64.0 to 66.0]"
+    assert (marks["TFN"], marks["MFMB-Net"]) == ("best", "second")
+
+
 def test_ablations_point_from_our_full_model(published):
     published(
         estimates(
@@ -137,7 +166,15 @@ def test_ablations_point_from_our_full_model(published):
             ("MIT-FRNet", "w/o MMR", "Mult_acc_7", 0.38),
             ("MIT-FRNet", "w/o MITR", "Mult_acc_7", 0.41),
             columns=SUMMARY_COLUMNS,
-        )
+        ),
+        runs=pd.DataFrame(
+            [
+                scored_run("paper", 1111, 0.40),
+                scored_run("paper", 111, 0.50),  # has no counterpart
+                scored_run("w/o MMR", 1111, 0.38),
+                scored_run("w/o MITR", 1111, 0.41),
+            ]
+        ),
     )
     mmr, mitr = paper_tables("mit-table-7", compared("mit-table-7"))
     assert mmr.cells.at[0, "Acc-7"] == "43.34 ▼"
@@ -182,6 +219,15 @@ def test_the_state_of_a_page(published):
     frame = compare.state("mfmb-table-2", compared("mfmb-table-2", view="unaligned"))
     assert "Not the papers' features" not in frame
     assert "study run matrix-mosi-unaligned" in frame
+    tuned = compare.state(
+        "mfmb-table-2", compared("mfmb-table-2", encoder_mode="finetune")
+    )
+    assert "study run finetuned\n" in tuned
+    parts = compare.state(
+        "mfmb-table-5", compared("mfmb-table-5", encoder_mode="finetune")
+    )
+    assert "No study has them" in parts
+    assert "study run" not in parts
 
 
 def test_data_statistics_stand_beside_the_papers(monkeypatch):

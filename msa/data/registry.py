@@ -33,6 +33,9 @@ DATASETS = tuple(_TITLES)
 VIEWS = ("clip-context", "unaligned", "aligned", "synthetic")
 """Names of the feature views."""
 
+FRAME_LEVEL = ("unaligned", "aligned")
+"""Views that the papers use."""
+
 
 class UnknownData(KeyError):
     """A data set or a feature view that does not exist."""

@@ -7,10 +7,9 @@ from pathlib import Path
 import pandas as pd
 
 from msa.data.paths import results_dir
-from msa.data.registry import source
+from msa.data.registry import FRAME_LEVEL, source
 from msa.report.labels import select, system_name, systems_of
 from msa.report.tables import Table
-from msa.study.claims import FRAME_LEVEL
 from msa.study.durations import Durations
 from msa.study.grids import study, study_names
 from msa.study.publish import load_environments, published_ids, published_seconds

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from msa.data.registry import FRAME_LEVEL
 from msa.report.labels import MISSING, printed
 from msa.report.tables import Table, no_marks
-from msa.study.claims import FRAME_LEVEL, Claim, in_words, read_claims
-from msa.study.grids import study_names
+from msa.study.claims import Claim, in_words, read_claims
+from msa.study.grids import in_view, study_names
 from msa.study.verdicts import UNFINISHED, VERDICTS, load_verdicts
 from msa.train.metrics import METRICS
 
@@ -184,8 +185,8 @@ def effect(row: dict[str, object]) -> str:
 
 def command(claim: Claim, view: str = "clip-context") -> str:
     """Return the shell command that runs what a claim needs."""
-    names = {f"{claim.study}-{view}", claim.study} & set(study_names())
-    name = max(names, key=len)  # the frame-level twin of a study where there is one
+    twin = in_view(claim.study, view)
+    name = twin if twin in study_names() else claim.study
     return f"python -m msa study run {name}\npython -m msa study publish"
 
 

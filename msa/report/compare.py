@@ -16,14 +16,13 @@ import pandas as pd
 from scipy.stats import kendalltau
 
 from msa.data.published import published
-from msa.data.registry import default_view, source
+from msa.data.registry import FRAME_LEVEL, default_view, source
 from msa.data.text import default_encoder
 from msa.models.registry import model_entry
 from msa.report.claims import LinkedTable
 from msa.report.labels import MISSING, VIEW_WORDS, axis_label, slug
 from msa.report.tables import Table, no_marks, rank_marks
-from msa.study.claims import FRAME_LEVEL
-from msa.study.grids import SEEDS
+from msa.study.grids import SEEDS, in_view, study_names
 from msa.study.publish import (
     SYSTEM,
     load_aggregates,
@@ -131,8 +130,11 @@ def compared(
     DataFrame
         One row per printed cell, in the order of the paper: ``dataset, row, metric,
         variant, rate, printed, paper`` (in the paper's unit), ``system, model_variant,
-        key, factor, ours, lo, hi, n, seeds, status, view, encoder, encoder_mode`` (our
-        numbers in the paper's unit; ``status`` is empty where there is a number).
+        key, factor, ours, ranked, lo, hi, n, seeds, status, view, encoder,
+        encoder_mode`` (our numbers in the paper's unit; ``status`` is empty where there
+        is a number). ``ranked`` is what systems are put in order by: our number, but F1
+        with correct weights where the paper mixes two definitions. For ablations
+        ``change`` is our mean difference from the full model, seed by seed.
     """
     source_ = SOURCES[page]
     cells = _printed_cells(source_)
@@ -141,9 +143,12 @@ def compared(
     for cell in cells.to_dict("records"):
         found = ours.number(source_, cell)
         factor = cell["factor"]
+        found["ranked"] = found["ours"] * factor
+        if _mixes_f1(source_) and str(cell["key"]).endswith(_SWAPPED):
+            correct = {**cell, "key": cell["key"].removesuffix(_SWAPPED)}
+            found["ranked"] = ours.number(source_, correct)["ours"] * factor
         if cell["arrow"]:
-            full = {"model_variant": model_entry(cell["system"]).default_variant}
-            found["full"] = ours.number(source_, {**cell, **full})["ours"] * factor
+            found["change"] = ours.change(cell) * factor
         scaled = {k: found[k] * factor for k in ("ours", "lo", "hi")}
         rows.append({**cell, **found, **scaled})
     return pd.DataFrame(rows)
@@ -184,13 +189,14 @@ def _key(source_: Source, row: str, key: str) -> str:
 
     MFMB-Net quotes its baselines from a paper that weighs F1 correctly.
     """
-    is_quoted = source_.paper == "MFMB-Net" and source_.tables[0] in (
-        "Table 3",
-        "Table 4",
-    )
-    if "F1" not in key or (is_quoted and row != "Ours"):
+    if "F1" not in key or (_mixes_f1(source_) and row != "Ours"):
         return key
-    return f"{key}_swapped"
+    return f"{key}{_SWAPPED}"
+
+
+def _mixes_f1(source_: Source) -> bool:
+    """Whether a table has F1 by two definitions: of its own row and of quoted ones."""
+    return source_.paper == "MFMB-Net" and source_.tables[0] in ("Table 3", "Table 4")
 
 
 def _weighted(cells: pd.DataFrame) -> pd.DataFrame:
@@ -213,6 +219,8 @@ def _weighted(cells: pd.DataFrame) -> pd.DataFrame:
 
 _SYSTEM = ("dataset", "system", "model_variant")
 
+_SWAPPED = "_swapped"
+
 
 @cache
 def _config(
@@ -224,7 +232,9 @@ def _config(
     encoder_mode: str,
     rate: float,
 ) -> RunConfig:
-    """Return the first run of a cell."""
+    """Return the first run of a cell; without text there is nothing to fine-tune."""
+    if not model_entry(model).can_fine_tune:
+        encoder_mode = "frozen"
     return RunConfig.resolve(
         dataset=dataset,
         view=view,
@@ -248,18 +258,37 @@ class _Ours:
 
     def number(self, source_: Source, cell: Mapping[str, object]) -> dict[str, object]:
         rate = {"rate": cell["rate"], "seconds": cell["rate"]}.get(source_.number, 0.0)
-        view = self.view or default_view(str(cell["dataset"]))
-        encoder = self.encoder or default_encoder(
-            source(cell["dataset"], view).language
-        )
-        place = {"view": view, "encoder": encoder, "encoder_mode": self.mode}
-        named = (*(cell[name] for name in _SYSTEM), *place.values(), float(rate))
-        system = _system_at(*named)
+        place = self._place(str(cell["dataset"]))
+        system = self._named(cell, float(rate))
         if source_.number == "seconds":
             found = self._seconds(system, float(rate))
         else:
             found = self._score(system, source_.number, float(rate), str(cell["key"]))
         return {**found, **place}
+
+    def change(self, cell: Mapping[str, object]) -> float:
+        """Return the mean difference from the full model over the seeds of both."""
+        rate, column = float(cell["rate"]), f"test_{cell['key']}"
+        full = {**cell, "model_variant": model_entry(cell["system"]).default_variant}
+        own, whole = (
+            self._by_seed(self._named(one, rate), rate, column) for one in (cell, full)
+        )
+        return float((own - whole).mean())
+
+    def _by_seed(self, system: tuple[str, ...], rate: float, column: str) -> pd.Series:
+        own = self.runs.get(system)
+        if own is None:
+            return pd.Series(dtype=float)
+        return own[own["missing_rate"] == rate].set_index("seed")[column]
+
+    def _place(self, dataset: str) -> dict[str, str]:
+        view = self.view or default_view(dataset)
+        encoder = self.encoder or default_encoder(source(dataset, view).language)
+        return {"view": view, "encoder": encoder, "encoder_mode": self.mode}
+
+    def _named(self, cell: Mapping[str, object], rate: float) -> tuple[str, ...]:
+        place = self._place(str(cell["dataset"]))
+        return _system_at(*(cell[name] for name in _SYSTEM), *place.values(), rate)
 
     def _score(
         self, system: tuple[str, ...], number: str, rate: float, key: str
@@ -358,7 +387,7 @@ def _table(page: str, source_: Source, cells: pd.DataFrame, suffix: str) -> Tabl
         for column in columns:
             own = cells[cells["column"] == column].set_index("line").loc[lines]
             higher = source_.number != "seconds" and _is_higher_better(own)
-            for part, field in (("paper", "paper_value"), ("ours", "ours")):
+            for part, field in (("paper", "paper_value"), ("ours", "ranked")):
                 found = rank_marks(own[field], higher, places[column])
                 marks.loc[frame["Value"] == part, column] = found
     data = cells.drop(columns=["line", "column"]).assign(
@@ -396,6 +425,8 @@ def _text(part: str, cell: Mapping[str, object], places: int) -> str:
         return MISSING
     if part == "ours":
         bounds = f"[{cell['lo']:.{places}f} to {cell['hi']:.{places}f}]"
+        if str(cell["key"]).endswith(_SWAPPED) and cell["ranked"] != cell["ours"]:
+            bounds += f"; correct weights: {cell['ranked']:.{places}f}"
         return f"{cell['ours']:.{places}f}{_our_arrow(cell)} {bounds}"
     difference = cell["ours"] - cell["paper_value"]
     return MISSING if np.isnan(difference) else f"{difference:+z.{places}f}"
@@ -403,10 +434,10 @@ def _text(part: str, cell: Mapping[str, object], places: int) -> str:
 
 def _our_arrow(cell: Mapping[str, object]) -> str:
     """Return which way a score goes from our full model to ours without a part."""
-    full = cell.get("full", np.nan)
-    if np.isnan(full) or cell["ours"] == full:
+    change = cell.get("change", np.nan)
+    if np.isnan(change) or change == 0:
         return ""
-    return " ▲" if cell["ours"] > full else " ▼"
+    return " ▲" if change > 0 else " ▼"
 
 
 def _places(cells: pd.DataFrame, column: str) -> int:
@@ -420,12 +451,17 @@ def _is_higher_better(cells: pd.DataFrame) -> bool:
 
 
 def _commands(source_: Source, own: pd.DataFrame) -> list[str]:
-    """Return the commands of the first seed of a row."""
+    """Return the commands of the runs of a row: its seeds, else the first one."""
     cell = own.iloc[0]
     is_curve = source_.number in ("AUILC", "MWA/10")
-    rates = sorted(own["rate"].dropna().unique()) or [0.0]
+    rates = RATES if is_curve else sorted(own["rate"].dropna().unique()) or [0.0]
     where = [cell[name] for name in (*_SYSTEM, "view", "encoder", "encoder_mode")]
-    return [_config(*where, r).command() for r in (RATES if is_curve else rates)]
+    seeds = sorted({int(s) for text in own["seeds"] for s in text.split()})
+    return [
+        _config(*where, rate).model_copy(update={"seed": seed}).command()
+        for seed in seeds or SEEDS[:1]
+        for rate in rates
+    ]
 
 
 def _caption(source_: Source, cells: pd.DataFrame) -> str:
@@ -444,11 +480,15 @@ def _caption(source_: Source, cells: pd.DataFrame) -> str:
         metric = f"{axis_label(cells['key'].iloc[0])}, "
     elif source_.split == "model":
         metric = f"{cells['row'].iloc[0]}, "
+    mixed = _mixes_f1(source_)
     brackets = "" if source_.number == "seconds" else "Brackets: 95 % intervals. "
     f1 = ""
     if any("F1" in key for key in cells["key"]):
-        f1 = "F1 of both sides with the weights that the paper printed. "
-    arrows = "▲ ▼: above or below the full model. " if cells["arrow"].any() else ""
+        f1 = "F1 of both sides with the weights that the paper printed"
+        f1 += ", ours put in order by F1 with correct weights. " if mixed else ". "
+    arrows = ""
+    if cells["arrow"].any():
+        arrows = "▲ ▼: above or below the full model, ours on the seeds of both. "
     tables = " and ".join(source_.tables)
     return (
         f"{source_.paper}, {tables}: {metric}{data.title}, {what}. "
@@ -485,15 +525,15 @@ def state(page: str, cells: pd.DataFrame) -> str:
     str
         Markdown.
     """
-    source_, view = SOURCES[page], cells["view"].iloc[0]
+    source_ = SOURCES[page]
+    view, mode = cells["view"].iloc[0], cells["encoder_mode"].iloc[0]
     names = [source(d, view).title for d in dict.fromkeys(cells["dataset"])]
     done = int((cells["status"] == "").sum())
     rates = "0.0" if source_.number == "complete" else "0.0 to 1.0 in steps of 0.1"
-    suffix = "" if view == "clip-context" else f"-{view}"
     lines = [
         f"**Data:** {' and '.join(names)}. {place(cells)} Missing rates {rates}, the "
         f"same in train, valid and test. **{done} of {len(cells)} cells** have been "
-        "run" + ("." if done == len(cells) else "; the others say so. To run them:")
+        "run" + ("." if done == len(cells) else "; the others say so.")
     ]
     if view not in FRAME_LEVEL:
         lines[0] = (
@@ -501,10 +541,24 @@ def state(page: str, cells: pd.DataFrame) -> str:
             f"paper, values cannot. {lines[0]}"
         )
     if done < len(cells):
-        runs = [f"python -m msa study run {s}{suffix}" for s in source_.studies]
+        runs = [f"python -m msa study run {s}" for s in _studies(source_, view, mode)]
         commands = "\n".join([*runs, "python -m msa study publish"])
-        lines.append(f"```bash\n{commands}\n```")
+        lines[0] += (
+            " To run them:"
+            if runs
+            else (" No study has them; under a table are the commands of its rows.")
+        )
+        lines += [f"```bash\n{commands}\n```"] if runs else []
     return "\n\n".join(lines)
+
+
+def _studies(source_: Source, view: str, encoder_mode: str) -> tuple[str, ...]:
+    """Return the studies that run the cells of a table on a view, if there are any."""
+    if encoder_mode == "finetune":
+        is_matrix = all(name.startswith("matrix") for name in source_.studies)
+        return ("finetuned",) if is_matrix and view == "clip-context" else ()
+    names = [in_view(name, view) for name in source_.studies]
+    return tuple(name for name in names if name in study_names())
 
 
 def in_short(page: str, cells: pd.DataFrame) -> str:
@@ -512,12 +566,13 @@ def in_short(page: str, cells: pd.DataFrame) -> str:
     both = cells.dropna(subset=["ours", "paper_value"])
     if both.empty:
         return f"none of the {len(cells)} printed cells has been run yet."
-    ours, printed = both["ours"], both["paper_value"]
-    above, below = int((ours > printed).sum()), int((ours < printed).sum())
-    words = [
-        f"{len(both)} of {len(cells)} printed cells have a number of ours beside them, "
-        f"{above} above the paper's and {below} below it."
-    ]
+    told = (
+        f"{len(both)} of {len(cells)} printed cells have a number of ours beside them"
+    )
+    if SOURCES[page].number != "seconds":  # those are of another machine
+        better, worse = _against_paper(both)
+        told += f", {better} better than the paper's and {worse} worse"
+    words = [f"{told}."]
     taus = agreement(page, cells)
     if len(taus):
         words.append(
@@ -526,6 +581,13 @@ def in_short(page: str, cells: pd.DataFrame) -> str:
             "0: unrelated, -1: reversed)."
         )
     return " ".join(words)
+
+
+def _against_paper(both: pd.DataFrame) -> tuple[int, int]:
+    """Count the cells in which ours is better than the paper's, and worse."""
+    sign = [1 if METRICS[key].higher_is_better else -1 for key in both["key"]]
+    gain = (both["ours"] - both["paper_value"]) * sign
+    return int((gain > 0).sum()), int((gain < 0).sum())
 
 
 def agreement(page: str, cells: pd.DataFrame) -> pd.Series:
@@ -537,7 +599,7 @@ def agreement(page: str, cells: pd.DataFrame) -> pd.Series:
     both = cells.dropna(subset=["ours", "paper_value"])
     keys = ["dataset", "metric", "variant", "rate"]
     groups = [g for _, g in both.groupby(keys, dropna=False) if len(g) >= 4]
-    taus = [kendalltau(g["ours"], g["paper_value"]).statistic for g in groups]
+    taus = [kendalltau(g["ranked"], g["paper_value"]).statistic for g in groups]
     return pd.Series(taus, dtype=float).dropna()
 
 
@@ -548,24 +610,26 @@ def overview() -> Table:
         cells = compared(page)
         both = cells.dropna(subset=["ours", "paper_value"])
         taus = agreement(page, cells)
+        is_time = source_.number == "seconds"  # of another machine
+        better, worse = (MISSING, MISSING) if is_time else _against_paper(both)
         rows.append(
             {
                 "Page": f"papers/{page}",
                 "Data": ", ".join(source(d).title for d in cells["dataset"].unique()),
                 "Cells": len(cells),
                 "Run": int((cells["status"] == "").sum()),
-                "Above": int((both["ours"] > both["paper_value"]).sum()),
-                "Below": int((both["ours"] < both["paper_value"]).sum()),
+                "Better": better,
+                "Worse": worse,
                 "Kendall tau": float(taus.mean()) if len(taus) else np.nan,
                 "Studies": ", ".join(source_.studies),
             }
         )
     caption = (
         "Pages with scores: printed cells, those with a number of ours (default "
-        "feature view, frozen encoder), how many lie above and below the paper's, and "
-        "how far our order of the systems agrees with the paper's (mean over columns; "
-        "1: the same order, 0: unrelated). python -m msa study run STUDY runs "
-        "what is missing."
+        "feature view, frozen encoder), how many are better and worse than the "
+        "paper's, and how far our order of the systems agrees with the paper's (mean "
+        "over columns; 1: the same order, 0: unrelated). python -m msa study run STUDY "
+        "runs what is missing."
     )
     return LinkedTable.plain(pd.DataFrame(rows), "overview", caption)
 

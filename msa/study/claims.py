@@ -25,9 +25,6 @@ from msa.train.metrics import RATES, auilc, metric_keys, mwa
 CURVES = ("AUILC", "MWA/10")
 """Numbers that are made of a metric at all missing rates."""
 
-FRAME_LEVEL = ("unaligned", "aligned")
-"""Feature views that the papers use."""
-
 At = float | str
 
 

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 from msa.data.missing import PATTERNS, PROTOCOL_PATTERN
+from msa.data.registry import FRAME_LEVEL, source, sources
 from msa.models.differences import ALL, RELEASED_MODELS, changes
 from msa.models.registry import model_entry
 from msa.train.config import RunConfig
 from msa.train.metrics import RATES
+
+_DEFAULT = "clip-context"
 
 SEEDS = (1111, 111, 11111)
 """Run seeds of the protocol, the first one first everywhere."""
@@ -79,6 +82,14 @@ Every value is given, so a changed default changes no candidate."""
 
 class UnknownStudy(ValueError):
     """A study that does not exist."""
+
+
+def in_view(name: str, view: str) -> str:
+    """Return the name that a study has on the features of a view.
+
+    Only ``matrix``, its parts, ``ablations`` and ``reconstruction`` have such twins.
+    """
+    return name if view == _DEFAULT else f"{name}-{view}"
 
 
 @dataclass(frozen=True)
@@ -249,6 +260,7 @@ def _mosi_released() -> Study:
 _MOSI = {"dataset": "mosi", "view": "clip-context", "encoder": "minilm"}
 _SIMS = {"dataset": "sims", "view": "clip-context", "encoder": "e5-small-zh"}
 _MOSEI = {"dataset": "mosei", "view": "clip-context", "encoder": "minilm"}
+_DATA = {data["dataset"]: data for data in (_MOSI, _SIMS, _MOSEI)}
 
 _SMALL = "three seeds at every rate, one seed complete before the next, then five"
 _LARGE = (
@@ -268,35 +280,42 @@ def _large_matrix(data: dict[str, str]) -> list[RunConfig]:
     return [c for rates, seeds in steps for c in cells(MATRIX, rates, seeds, **data)]
 
 
-def _matrix_of(title: str, data: dict[str, str], view: str) -> Study:
-    """Return the matrix of one data set; frame-level views go under their own name."""
-    data = {**data, "view": view}
-    is_large = data["dataset"] == "mosei"
-    suffix = "" if view == "clip-context" else f"-{view}"
+def _block(dataset: str, view: str) -> list[RunConfig]:
+    """Return the runs of one data set; none where it has no such view."""
+    if view not in {known.view for known in sources(dataset)}:
+        return []
+    make = _large_matrix if dataset == "mosei" else _small_matrix
+    return make({**_DATA[dataset], "view": view})
+
+
+def _matrix_of(dataset: str, view: str) -> Study:
+    """Return the matrix of one data set."""
+    data = _DATA[dataset]
+    title = source(dataset, view).title
     return Study(
-        name=f"matrix-{data['dataset']}{suffix}",
+        name=in_view(f"matrix-{dataset}", view),
         title=f"{title}: every system at every missing rate",
         description=(
             f"Nine systems, the unimodal and concatenation models and the references "
             f"on {title} ({view} features, frozen {data['encoder']} text), missing "
-            f"rates 0.0 to 1.0: {_LARGE if is_large else _SMALL}."
+            f"rates 0.0 to 1.0: {_LARGE if dataset == 'mosei' else _SMALL}."
         ),
-        configs=tuple((_large_matrix if is_large else _small_matrix)(data)),
+        configs=tuple(_block(dataset, view)),
     )
 
 
-def _matrix() -> Study:
-    mosi, sims = _small_matrix(_MOSI), _small_matrix(_SIMS)
-    mosei = _large_matrix(_MOSEI)
+def _matrix(view: str) -> Study:
+    mosi, sims, mosei = (_block(dataset, view) for dataset in _DATA)
     seed = len(MATRIX) * len(RATES_BY_VALUE)  # runs of one seed at every rate
     first = len(MATRIX) * len(FIVE_RATES)
     return Study(
-        name="matrix",
+        name=in_view("matrix", view),
         title="Every system on CMU-MOSI, CH-SIMS and CMU-MOSEI",
         description=(
-            "The matrices of the three data sets in one order: one seed on the small "
-            "sets and at five rates on CMU-MOSEI, three seeds on the small sets, the "
-            "rest of CMU-MOSEI, five seeds on the small sets."
+            f"The matrices of the data sets that have {view} features in one order: "
+            "one seed on CMU-MOSI and CH-SIMS and at five rates on CMU-MOSEI, three "
+            "seeds on the first two, the rest of CMU-MOSEI, five seeds on the first "
+            "two."
         ),
         configs=(
             *mosi[:seed],
@@ -313,9 +332,8 @@ def _matrix() -> Study:
 
 def _ablations(view: str) -> Study:
     systems = [(model, v) for model, own in ABLATED.items() for v in own]
-    suffix = "" if view == "clip-context" else f"-{view}"
     return Study(
-        name=f"ablations{suffix}",
+        name=in_view("ablations", view),
         title="CMU-MOSI: both papers' models without each of their parts",
         description=(
             "MFMB-Net without macro fusion, micro fusion and reconstruction, and "
@@ -340,17 +358,18 @@ def _ablations(view: str) -> Study:
 
 def _finetuned() -> Study:
     models = tuple(model for model in MATRIX if model_entry(model).can_fine_tune)
-    rates = (*CORNERS, 0.3, 0.7)
+    others = tuple(rate for rate in RATES_BY_VALUE if rate not in FIVE_RATES)
     return Study(
         name="finetuned",
         title="CMU-MOSI and CH-SIMS with a fine-tuned text encoder",
         description=(
-            "Every trained system that reads text, its encoder trained with it, at "
-            "five missing rates: three seeds on both data sets, one complete before "
-            "the next. Meant for a GPU."
+            "Every trained system that reads text, its encoder trained with it: three "
+            "seeds at five missing rates on both data sets, one complete before the "
+            "next, then the other rates likewise. Meant for a GPU."
         ),
         configs=tuple(
             config
+            for rates in (FIVE_RATES, others)
             for seed in SEEDS
             for data in (_MOSI, _SIMS)
             for config in cells(models, rates, (seed,), encoder_mode="finetune", **data)
@@ -451,14 +470,14 @@ def _noise() -> Study:
     )
 
 
-def _reconstruction() -> Study:
+def _reconstruction(view: str) -> Study:
     return Study(
-        name="reconstruction",
+        name=in_view("reconstruction", view),
         title="CMU-MOSI: does reconstruction reconstruct?",
         description=(
             "How well the systems that reconstruct rebuild the missing steps of the "
-            "test split, against zeros, the training mean and the last value: trained "
-            "and tested at five missing rates, three seeds."
+            f"test split ({view} features), against zeros, the training mean and the "
+            "last value: trained and tested at five missing rates, three seeds."
         ),
         configs=tuple(
             cells(
@@ -466,7 +485,7 @@ def _reconstruction() -> Study:
                 (0.5, 0.1, 0.9, 0.3, 0.7),
                 SEEDS,
                 reconstruction_error=True,
-                **_MOSI,
+                **{**_MOSI, "view": view},
             )
         ),
     )
@@ -475,6 +494,16 @@ def _reconstruction() -> Study:
 DEMO_EPOCHS = 5
 """Epochs of the demo study: enough to see the loss fall."""
 
+# Studies that run on whatever features are there, by the name they have on the default.
+_ON_ANY_VIEW: dict[str, Callable[[str], Study]] = {
+    "matrix": _matrix,
+    "matrix-mosi": partial(_matrix_of, "mosi"),
+    "matrix-sims": partial(_matrix_of, "sims"),
+    "matrix-mosei": partial(_matrix_of, "mosei"),
+    "ablations": _ablations,
+    "reconstruction": _reconstruction,
+}
+
 _STUDIES: dict[str, Callable[[], Study]] = {
     "demo": _demo,
     "mosi-sweep": _mosi_sweep,
@@ -482,21 +511,18 @@ _STUDIES: dict[str, Callable[[], Study]] = {
     "mosi-baselines": _mosi_baselines,
     "lmf-cut": _lmf_cut,
     "mosi-released": _mosi_released,
-    "matrix": _matrix,
-    "matrix-mosi": lambda: _matrix_of("CMU-MOSI", _MOSI, "clip-context"),
-    "matrix-sims": lambda: _matrix_of("CH-SIMS", _SIMS, "clip-context"),
-    "matrix-mosei": lambda: _matrix_of("CMU-MOSEI", _MOSEI, "clip-context"),
-    "ablations": lambda: _ablations("clip-context"),
+    **{name: partial(make, _DEFAULT) for name, make in _ON_ANY_VIEW.items()},
     "finetuned": _finetuned,
     "rates": _rates,
     "patterns": _patterns,
     "selection": _selection,
     "noise": _noise,
-    "reconstruction": _reconstruction,
-    "matrix-mosi-unaligned": lambda: _matrix_of("CMU-MOSI", _MOSI, "unaligned"),
-    "matrix-sims-unaligned": lambda: _matrix_of("CH-SIMS", _SIMS, "unaligned"),
-    "matrix-mosei-unaligned": lambda: _matrix_of("CMU-MOSEI", _MOSEI, "unaligned"),
-    "ablations-unaligned": lambda: _ablations("unaligned"),
+    **{
+        in_view(name, view): partial(make, view)
+        for view in FRAME_LEVEL
+        for name, make in _ON_ANY_VIEW.items()
+        if (name, view) != ("matrix-sims", "aligned")  # no such file exists
+    },
 }
 
 

@@ -17,9 +17,8 @@ import pandas as pd
 
 from msa.data.load import MissingData, load
 from msa.data.published import published
-from msa.data.registry import source
+from msa.data.registry import FRAME_LEVEL, source
 from msa.study.claims import (
-    FRAME_LEVEL,
     Claim,
     Place,
     along,
