@@ -9,6 +9,7 @@ import pytest
 from IPython.display import Markdown
 
 from msa.report import beyond, duels
+from msa.report.labels import MISSING
 from msa.train.config import RunConfig
 
 SEEDS = (111, 1111, 11111)
@@ -171,7 +172,8 @@ def test_reconstruction_is_compared_with_the_best_imputation(stored):
 
 def test_a_duel_is_told_in_gains(stored):
     row = {"first": "MFMB-Net", "second": "MIT-FRNet", "dataset": "mosi"}
-    row |= {"view": "clip-context", "n": 3, "p": 0.01, "better": 1.0}
+    row |= {"view": "clip-context", "n": 3, "p": 0.01, "p_seeds": 0.2}
+    row |= {"better": 1.0, "better_lo": 0.5, "better_hi": 1.0}
     pairs = pd.DataFrame(
         [
             {**row, "at": at, "metric": metric, "gain": g, "lo": g - 0.1, "hi": g + 0.1}
@@ -186,11 +188,18 @@ def test_a_duel_is_told_in_gains(stored):
     assert cells.at[0, "Acc-5"] == "+20.00 [+10.00 to +30.00]"
     assert cells["At"].tolist() == ["rate 0.0", "rate 0.5", "AUILC"]
     words = duels.duel_in_words(*names)
-    assert "better than MIT-FRNet at 1 of 2 missing rates (surely at 1)" in words
+    assert "better than MIT-FRNet at 1 of 2 missing rates" in words
+    assert "on one side of 0 at 1 of them for MFMB-Net and at 0" in words
+    assert cells.at[0, "p, seeds and clips"] == "0.030"  # three rows
+    assert cells.at[0, "p, seeds"] == "0.600"
+    assert cells.at[0, "MFMB-Net better (MAE)"] == "100% [50% to 100%]"
     assert duels.duel_picture(*names).alt == words
     assert duels.duel_picture("MFMB-Net", "MIT-FRNet", "sims", "clip-context") is None
     other = duels.duel_table("MFMB-Net", "MIT-FRNet", "sims", "clip-context")
     assert "study run matrix-sims" in other.data
+    stored(duels, load_pairs=pairs.assign(n=2))  # too few to speak of other seeds
+    assert duels.duel_table(*names).cells.at[0, "p, seeds"] == MISSING
+    assert "0 of the rates have 3 seeds or more" in duels.duel_in_words(*names)
 
 
 def test_f1_definitions_side_by_side(monkeypatch):

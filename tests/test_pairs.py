@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from msa.study.pairs import compare_pairs, load_pairs, p_value, publish_pairs
+from msa.study.pairs import (
+    compare_pairs,
+    load_pairs,
+    p_over_seeds,
+    p_value,
+    publish_pairs,
+)
 from tests.test_verdicts import evidence, off_by  # noqa: F401 (a fixture)
 
 
@@ -15,6 +21,15 @@ def test_p_values_by_hand():
     )  # none at or below 0
     assert p_value(np.array([-1.0, 1.0, 2.0])) == pytest.approx(2 * 2 / 4)
     assert p_value(np.zeros(9)) == 1.0
+
+
+def test_a_paired_t_test_by_hand():
+    gains = np.array([0.1, 0.2, 0.6])
+    t = gains.mean() / (gains.std(ddof=1) / np.sqrt(3))
+    tail = 0.5 - t / (2 * np.sqrt(2 + t**2))  # Student's t with two degrees of freedom
+    assert p_over_seeds(gains) == pytest.approx(2 * tail)
+    assert np.isnan(p_over_seeds(gains[:2]))
+    assert np.isnan(p_over_seeds(np.full(3, 0.1)))  # a test of nothing that varies
 
 
 def test_a_pair_is_compared_on_shared_seeds_and_clips(evidence):  # noqa: F811

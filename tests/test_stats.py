@@ -155,11 +155,14 @@ def test_sweep_aggregates_by_hand():
         assert (cell.mean, cell.lo, cell.hi) == pytest.approx((value,) * 3)
 
 
-def test_a_sweep_with_one_undefined_rate_is_undefined():
+def test_a_sweep_with_one_undefined_rate_is_undefined_unless_it_weighs_nothing():
     cells = [stats.scored(TRUTH[None] * 0.9, TRUTH, "mosi") for _ in RATES]
     cells[10] = stats.scored(np.full((1, 4), 0.5), TRUTH, "mosi")
     found = stats.estimate_sweep(cells, RATES)
     assert math.isnan(found["AUILC", "Corr"].mean)
+    assert not math.isnan(found["MWA/10", "Corr"].mean)
+    cells[9] = cells[10]
+    found = stats.estimate_sweep(cells, RATES)
     assert math.isnan(found["MWA/10", "Corr"].mean)
     assert not math.isnan(found["AUILC", "MAE"].mean)
 

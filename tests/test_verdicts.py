@@ -184,6 +184,18 @@ def test_the_strongest_rival_counts(evidence):
     assert found.effect == pytest.approx(-0.1)
 
 
+def test_the_strongest_rival_is_looked_for_in_every_resample(evidence):
+    runs = off_by([(0.5,) * 3, (0.55,) * 3])  # a small gain with every seed
+    alone, _ = decide(better(), evidence(runs))
+    assert (alone.verdict, alone.effect) == ("reproduced", pytest.approx(0.05))
+    # A larger mean gain over TFN, but a loss wherever the third seed is drawn often.
+    runs |= off_by([(0.8, 0.8, 0.1)], systems=["TFN"])
+    found, cells = decide(better(rivals=["TFR-Net", "TFN"]), evidence(runs))
+    assert (found.effect, cells[0].second) == (pytest.approx(0.05), "TFR-Net")
+    assert found.lo == pytest.approx(-0.4)
+    assert found.verdict == "consistent"
+
+
 # --- several cells --------------------------------------------------------------------
 
 

@@ -28,8 +28,7 @@ def derived_scores(cells: pd.DataFrame) -> pd.DataFrame:
         Columns ``paper, table, dataset, model, metric, variant, weighting, auilc,
         mwa_10, mwa_11, half, factor``; values in printed units, ``half`` the largest
         effect of rounding on the area. An undefined value makes the area undefined. In
-        MWA a value at rate 1.0 has weight 0 and is left out, so an undefined one there
-        does no harm.
+        MWA a value at rate 1.0 has weight 0, so an undefined one there does no harm.
     """
     shown = cells[cells["metric"].isin(_METRICS) & cells["rate"].notna()]
     rows = []
@@ -38,13 +37,12 @@ def derived_scores(cells: pd.DataFrame) -> pd.DataFrame:
         if not np.array_equal(group["rate"], RATES):
             continue
         values = group["value"].to_numpy()
-        weighed = np.where(group["rate"] == 1, 0.0, values)
         rows.append(
             dict(zip(["table", *_SERIES], key, strict=True))
             | {
                 "auilc": auilc(values, RATES),
-                "mwa_10": mwa(weighed, RATES, 10),
-                "mwa_11": mwa(weighed, RATES, 11),
+                "mwa_10": mwa(values, RATES, 10),
+                "mwa_11": mwa(values, RATES, 11),
                 "half": group["half"].max(),
                 "factor": group["factor"].iloc[0],
             }

@@ -200,16 +200,11 @@ def _mixes_f1(source_: Source) -> bool:
 
 
 def _weighted(cells: pd.DataFrame) -> pd.DataFrame:
-    """Make the weighted average over rates of every system and metric.
-
-    A dash at rate 1.0 has weight 0 and counts as 0.
-    """
+    """Make the weighted average over rates of every system and metric."""
     rows = []
     for _, group in cells.groupby(["dataset", "row", "key"], sort=False):
         group = group.sort_values("rate")
-        last = group["rate"] == 1.0
-        values = group["paper_value"].mask(last & group["paper_value"].isna(), 0.0)
-        value = float(mwa(values.to_numpy(), group["rate"].to_numpy(), 10))
+        value = float(mwa(group["paper_value"], group["rate"], 10))
         first = group.iloc[0].to_dict()
         blank = {"rate": np.nan, "arrow": ""}
         text = MISSING if np.isnan(value) else f"{value:.2f}"

@@ -23,9 +23,16 @@ from msa.report.labels import (
     system_name,
 )
 from msa.report.style import Picture, house_style, system_order, system_style
+from msa.study.claims import rules
 from msa.study.pairs import load_pairs
 from msa.study.publish import load_runs, load_summary
+from msa.study.stats import holm
 from msa.train.metrics import METRICS
+
+FEW = rules().seeds
+"""Seeds below which nothing is said of other seeds."""
+
+_P_VALUES = ("p, seeds and clips", "p, seeds")
 
 # --- head to head ---------------------------------------------------------------------
 
@@ -43,27 +50,38 @@ def duel_table(first: str, second: str, dataset: str, view: str) -> Shown:
     if own.empty:
         return not_run(f"matrix-{dataset}")
     metrics = ["MAE", "Corr", "Mult_acc_5"]
-    rows = []
+    p_values, rows = _p_values(own), []
     for at, group in own.groupby("at", sort=False):
         by = group.set_index("metric")
         row = {"At": _place(at)}
         for metric in metrics:
             row[METRICS[metric].name] = _gain(metric, by.loc[metric])
         mae = by.loc["MAE"]
-        row["p (MAE)"] = f"{mae['p']:.3f}"
-        row[f"{first} better (MAE)"] = f"{mae['better']:.0%}"
+        row |= dict(zip(_P_VALUES, p_values[at], strict=True))
+        bounds = f" [{mae['better_lo']:.0%} to {mae['better_hi']:.0%}]"
+        row[f"{first} better (MAE)"] = f"{mae['better']:.0%}{bounds}"
         row["Seeds"] = str(int(mae["n"]))
         rows.append(row)
     caption = (
         f"{first} against {second} on {source(dataset, view).title}, "
         f"{VIEW_WORDS[view]}, frozen text encoder: gain of the first with its 95 % "
         "interval, paired over seeds and test clips, positive if the first is better "
-        "(for MAE too). p: two-sided, from the same bootstrap; not corrected for the "
-        "number of rows. "
-        "Better: pairs of runs that the first wins."
+        f"(for MAE too). p (MAE): two-sided, with {FEW} seeds or more; of the same "
+        "bootstrap over seeds and clips, and of a paired t-test over seeds alone, each "
+        "corrected for the number of rows by Holm's method. Better: share of pairs of "
+        "runs that the first wins, with its interval."
     )
     name = f"duel-{dataset}-{first}-{second}".lower()
     return plain_table(pd.DataFrame(rows), own, name, caption)
+
+
+def _p_values(own: pd.DataFrame) -> dict[str, list[str]]:
+    """Return p-values of MAE by place, each kind corrected for the number of places."""
+    mae = own[own["metric"] == "MAE"].set_index("at")
+    enough = mae["n"] >= FEW
+    kinds = [holm(mae[kind].where(enough)) for kind in ("p", "p_seeds")]
+    texts = [[MISSING if np.isnan(p) else f"{p:.3f}" for p in kind] for kind in kinds]
+    return dict(zip(mae.index, map(list, zip(*texts, strict=True)), strict=True))
 
 
 def _place(at: str) -> str:
@@ -121,11 +139,13 @@ def duel_in_words(first: str, second: str, dataset: str, view: str) -> str:
     if own.empty:
         return f"{first} and {second} have not met on {title} yet."
     won, lost = own["gain"] > 0, own["gain"] < 0
+    enough = own[own["n"] >= FEW]
     return (
         f"{title}, MAE: {first} is better than {second} at {won.sum()} of {len(own)} "
-        f"missing rates (surely at {(own['lo'] > 0).sum()}), {second} at {lost.sum()} "
-        f"(surely at {(own['hi'] < 0).sum()}); {own['n'].min()} to {own['n'].max()} "
-        "seeds a rate."
+        f"missing rates, {second} at {lost.sum()}. {len(enough)} of the rates have "
+        f"{FEW} seeds or more; the interval lies on one side of 0 at "
+        f"{(enough['lo'] > 0).sum()} of them for {first} and at "
+        f"{(enough['hi'] < 0).sum()} for {second}."
     )
 
 

@@ -307,6 +307,32 @@ def paired_difference(first: Scored, second: Scored) -> dict[str, Estimate]:
     return found
 
 
+def holm(p_values: ArrayLike) -> Floats:
+    """Adjust p-values for their number (Holm 1979); undefined ones do not count.
+
+    Parameters
+    ----------
+    p_values : array of float, shape (K,)
+
+    Returns
+    -------
+    array of float, shape (K,)
+        The smallest level of a family at which each is rejected; nan stays nan.
+
+    Examples
+    --------
+    >>> holm([0.01, 0.04, 0.03]).tolist()
+    [0.03, 0.06, 0.06]
+    """
+    values = np.asarray(p_values, dtype=float)
+    order = np.argsort(values)  # nan last
+    left = np.arange((~np.isnan(values)).sum(), 0, -1)
+    ranked = values[order][: len(left)] * left
+    adjusted = np.full_like(values, np.nan)
+    adjusted[order[: len(left)]] = np.minimum(np.maximum.accumulate(ranked), 1.0)
+    return adjusted
+
+
 def share_better(first: Floats, second: Floats, higher_is_better: bool) -> Floats:
     """Share of pairs of runs in which the first is better: (..., R), (..., Q) to (...).
 

@@ -55,6 +55,11 @@ REPRODUCED, CONSISTENT, REFUTED, UNTESTABLE, UNFINISHED = VERDICTS
 IMPUTATIONS = ("zero", "mean", "last")
 """What a reconstruction has to beat."""
 
+_ENCODERS = (
+    "text encoder of these runs: the data set's default, frozen; of the paper: a "
+    "fine-tuned BERT base"
+)
+
 PRINTED_NAMES = {"mosi": "MOSI", "mosei": "MOSEI", "sims": "SIMS"}
 """Data sets as the papers' tables name them."""
 
@@ -73,8 +78,6 @@ class Cell:
         Mean gain and its interval; nan in an empty cell.
     n : int
         Seeds.
-    draws : array of float, shape (B,)
-        The gain in every resample; empty where there is no interval.
     is_won, is_sure, is_lost : bool
         As the head of ``claims.toml`` defines them.
     won_draws : array of float, shape (B,)
@@ -422,6 +425,8 @@ def decide(claim: Claim, evidence: Evidence) -> tuple[Verdict, list[Cell]]:
     evidence.used = set()  # what was read for a claim before counts no more
     cells = _CELLS[claim.kind](claim, evidence)
     found = _sum_up(claim, cells)
+    if claim.features == "frame-level":
+        found["reason"] += f"; {_ENCODERS}"
     digest = hashlib.sha256(" ".join(sorted(evidence.used)).encode()).hexdigest()[:8]
     return Verdict(**name, **found, runs=digest), cells
 
@@ -565,38 +570,54 @@ def _versus(cell: Cell) -> str:
 def _better(claim: Claim, evidence: Evidence) -> list[Cell]:
     found = []
     for place in places(claim):
-        rivals = [
-            _pair(place, claim.system, rival, claim.systems, evidence)
+        pairs = [
+            _gains(place, claim.system, rival, claim.systems, evidence)
             for rival in claim.rivals
         ]
-        if claim.against == "best":
-            empty = [cell for cell in rivals if cell.is_empty]
-            rivals = empty[:1] or [min(rivals, key=lambda cell: cell.gain)]
-        found += rivals
+        names = zip(claim.rivals, pairs, strict=True)
+        if claim.against == "each":
+            found += [_cell(place, claim.system, name, *pair) for name, pair in names]
+            continue
+        # The hardest rival is another one in another draw: it has to beat them all.
+        draws = np.min([drawn for _, drawn in pairs], axis=0)
+        means = [gains.mean() for gains, _ in pairs]
+        hardest = int(np.argmin(means))  # one that is not defined, if there is any
+        name, gains = claim.rivals[hardest], pairs[hardest][0]
+        found.append(_cell(place, claim.system, name, gains, draws))
     return found
 
 
 def _order(claim: Claim, evidence: Evidence) -> list[Cell]:
     return [
-        _pair(place, first, second, claim.systems, evidence)
+        _cell(
+            *(place, first, second),
+            *_gains(place, first, second, claim.systems, evidence),
+        )
         for place in places(claim)
         for first, second in claim.pairs
     ]
 
 
-def _pair(
+def _gains(
     place: Place,
     first: str,
     second: str,
     systems: Sequence[str],
     evidence: Evidence,
-) -> Cell:
-    """Compare two systems on the seeds that all systems of the claim have."""
+) -> tuple[Floats, Floats]:
+    """Compare two systems on the seeds that all systems of the claim have.
+
+    Returns
+    -------
+    gains : array, shape (R,)
+        On the real test split, by seed.
+    draws : array, shape (B,)
+        Mean gain in every resample.
+    """
     seeds = evidence.seeds(place.dataset, systems, rates_of(place.at))
     ours, our_scores = evidence.number(place, first, seeds)
     theirs, their_scores = evidence.number(place, second, seeds)
-    draws = _drawn_mean(our_scores - their_scores)
-    return _cell(place, first, second, ours - theirs, draws)
+    return ours - theirs, _drawn_mean(our_scores - their_scores)
 
 
 def _value(claim: Claim, evidence: Evidence) -> list[Cell]:

@@ -319,7 +319,7 @@ def mwa(
     A value at rate ``r`` weighs ``1 - r``. Equation (25) divides by an ``I`` that can
     be read as 10 or as 11, the number of rates. The weights add up to 5.5, so this is
     no average: a metric that is 1 at every rate gives 0.55 or 0.5. The value at rate
-    1.0 weighs nothing, but must exist.
+    1.0 weighs nothing, and need not be defined (Corr of a constant).
 
     Parameters
     ----------
@@ -333,7 +333,7 @@ def mwa(
     Returns
     -------
     float or array of float, shape (...)
-        nan if any value is nan, the one at rate 1.0 included.
+        nan if any value but the one at rate 1.0 is nan.
 
     Raises
     ------
@@ -350,7 +350,8 @@ def mwa(
         )
     if values.shape[-1:] != rates.shape:
         raise ValueError(f"MWA needs eleven values, got shape {values.shape}")
-    total = (values * (1 - rates)).sum(-1) / divisor
+    weights = 1 - rates
+    total = np.where(weights > 0, values * weights, 0.0).sum(-1) / divisor
     return float(total) if total.ndim == 0 else total
 
 
