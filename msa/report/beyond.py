@@ -57,13 +57,23 @@ _LOOKS = {"mixed": "k--", OWN_RATE: "k:"}
 """Lines of trainings that are not at one rate."""
 
 
-def smallest_gain(metric: str) -> float:
+def smallest_gain(metric: str) -> tuple[float, str]:
     """Return the smallest gain in a metric that MFMB-Net's text states, as a fraction.
 
-    Where it states none, the margin of ``claims.toml``.
+    Where it states none, the margin of ``claims.toml``. The second value says which.
     """
     stated = [c.stated for c in read_claims() if c.stated and metric in c.metrics]
-    return min(stated, default=rules().margin)
+    if stated:
+        return min(stated), "the smallest gain that MFMB-Net's text states"
+    return rules().margin, "the margin of our rules for claims"
+
+
+def _seeds_in_words(own: pd.DataFrame) -> str:
+    """Say how many seeds stand behind each system of some runs."""
+    counts = own.groupby("model")["seed"].nunique()
+    least, most = counts.min(), counts.max()
+    told = f"{least}" if least == most else f"{least} to {most}"
+    return f"{told} seed{'s' if most > 1 else ''} a system"
 
 
 def progress(name: str) -> Markdown:
@@ -195,7 +205,7 @@ def rates_in_words(metric: str = "MAE") -> str:
         told.append(f"{model}: trained at {counts} of {len(mine)}")
     return (
         f"At how many test rates each training gives a system its best "
-        f"{axis_label(metric)}: {'; '.join(told)}."
+        f"{axis_label(metric)} ({_seeds_in_words(own)}): {'; '.join(told)}."
     )
 
 
@@ -211,7 +221,10 @@ def patterns_in_words(metric: str = "MAE") -> str:
         f"{model} {worst[model]} ({printed(metric, means.at[model, worst[model]])})"
         for model in system_order(means.index)
     )
-    return f"What costs most in {axis_label(metric)}, mean over both trainings: {told}."
+    return (
+        f"What costs most in {axis_label(metric)}, mean over both trainings "
+        f"({_seeds_in_words(own)}): {told}."
+    )
 
 
 def _labelled(own: pd.DataFrame) -> str:
@@ -316,22 +329,32 @@ def selection_table(metric: str = "Non0_acc_2") -> Shown:
 
 
 def selection_in_words(metric: str = "Non0_acc_2") -> str:
-    """Say what test-best buys on average, and how often it turns systems round."""
+    """Say what each shortcut buys on average, and how often it turns systems round."""
     own = _by_rule(metric)
     if own.empty:
         return "No run of the study `selection` is published yet."
     means = own.groupby(["missing_rate", "rule", "model"])["value"].mean().unstack()
-    rates = means.index.levels[0]
-    tables = [(means.loc[r, VALIDATION_BEST], means.loc[r, TEST_BEST]) for r in rates]
-    counts = [turned(*pair) for pair in tables]
-    pairs, changed = (sum(column) for column in zip(*counts, strict=True))
+    rates = sorted(own["missing_rate"].unique())
     wide = own.pivot(index="run_id", columns="rule", values="value")
     sign = 1 if METRICS[metric].higher_is_better else -1
-    gain = float((wide[TEST_BEST] - wide[VALIDATION_BEST]).mean())
-    bought = f"{sign * shown(metric, gain):.{decimals_of(metric)}f}"
+    told = []
+    for rule, what in (
+        (TEST_BEST, "Choosing the epoch on the test split"),
+        (BEST_PER_METRIC, "the best epoch of each metric on validation"),
+    ):
+        tables = [(means.loc[r, VALIDATION_BEST], means.loc[r, rule]) for r in rates]
+        counts = [turned(*pair) for pair in tables]
+        pairs, changed = (sum(column) for column in zip(*counts, strict=True))
+        gain = float((wide[rule] - wide[VALIDATION_BEST]).mean())
+        bought = f"{sign * shown(metric, gain):+z.{decimals_of(metric)}f}"
+        told.append(
+            f"{what} buys {bought} in {axis_label(metric)} on average and turns "
+            f"{changed} of {pairs} pairs of systems round"
+        )
+    places = ", ".join(f"{rate:.1f}" for rate in rates)
     return (
-        f"Choosing the epoch on the test split buys {bought} in {axis_label(metric)} "
-        f"on average and turns {changed} of {pairs} pairs of systems round."
+        f"{'; '.join(told)} (missing rate {places}; {own['model'].nunique()} systems, "
+        f"{_seeds_in_words(own)})."
     )
 
 
@@ -371,7 +394,7 @@ def noise_table(metric: str = "MAE") -> Shown:
     for (model, kind), group in own.groupby(["model", "kind"], sort=False):
         values = group["value"].dropna()
         lo, hi = _spread_interval(values.to_numpy())
-        needed = 2 * (2 * values.std(ddof=1) / smallest_gain(metric)) ** 2
+        needed = 2 * (2 * values.std(ddof=1) / smallest_gain(metric)[0]) ** 2
         rows.append(
             {
                 "System": model,
@@ -385,11 +408,11 @@ def noise_table(metric: str = "MAE") -> Shown:
                 "Seeds needed": f"{np.ceil(round(needed, 6)):.0f}",
             }
         )
-    difference = printed(metric, smallest_gain(metric))
+    size, what = smallest_gain(metric)
     caption = (
         f"{axis_label(metric)} when one kind of seed is drawn anew and the others are "
         f"fixed. Seeds needed: runs of each of two systems until a difference of "
-        f"{difference}, the size of a gain in the papers, is twice its standard error. "
+        f"{printed(metric, size)}, {what}, is twice its standard error. "
         f"{describe(own)}"
     )
     return plain_table(pd.DataFrame(rows), own, f"noise-{metric}", caption)
@@ -442,9 +465,10 @@ def noise_in_words(metric: str = "MAE") -> str:
         return "No run of the study `noise` is published yet."
     spreads = own.groupby(["kind", "model"])["value"].std().groupby("kind").mean()
     told = ", ".join(f"{kind} {printed(metric, s)}" for kind, s in spreads.items())
+    size, what = smallest_gain(metric)
     return (
         f"Standard deviation of {axis_label(metric)}, mean over systems: {told}; "
-        f"the papers count {printed(metric, smallest_gain(metric))} as a gain."
+        f"{what} is {printed(metric, size)}."
     )
 
 
@@ -524,18 +548,26 @@ def reconstruction_in_words() -> str:
     guess = means[["zero", "mean", "last"]].min(axis=1)
     better = means["model"] < guess
     gain = 100 * (1 - means["model"] / guess)
-    told = ", ".join(
-        f"{model} in {part.sum()} of {len(part)} cells"
+    told = "; ".join(
+        f"{model} in {part.sum()} of {len(part)} cells, at missing "
+        f"{_rates_in_words(part.index.get_level_values('tested'))}"
         for model, part in better.groupby("model")
     )
     link = own[(own["metric"] == "spearman") & (own["modality"] == "all")]["value"]
     return (
-        f"Reconstruction beats zeros, mean and last value: {told}. Its error is below "
+        f"Reconstruction beats zeros, mean and last value ({_seeds_in_words(own)}; a "
+        f"cell is a rate and a modality): {told}. Its error is below "
         f"that of the best of these guesses by {gain.median():.1f} % (median; from "
         f"{gain.min():.1f} to {gain.max():.1f} %). It goes with the "
         f"error of the prediction by a Spearman correlation of {link.mean():.2f} (from "
         f"{link.min():.2f} to {link.max():.2f} over runs)."
     )
+
+
+def _rates_in_words(rates: Sequence[float]) -> str:
+    found = sorted(set(rates))
+    told = ", ".join(f"{rate:.1f}" for rate in found)
+    return f"rate{'s' if len(found) > 1 else ''} {told}"
 
 
 def _rebuilt() -> pd.DataFrame:
