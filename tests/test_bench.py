@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from msa.bench import inputs, timing
+from msa.bench import inputs, rates, timing
 from msa.bench.counts import macs, macs_per_sample
 from msa.bench.inputs import choose, random_split
 from msa.bench.plain_tfr_net import PlainTFRNet
@@ -290,3 +290,34 @@ def test_a_measurement_tells_what_it_ran_on_and_is_scaled_to_the_epoch(monkeypat
     assert row["steps_per_second"] == 1.0
     assert row["encoder"] == "minilm"
     assert {"device_name", "threads", "torch", "commit"} <= row.keys()
+
+
+# --- times by missing rate ------------------------------------------------------------
+
+
+def test_systems_are_measured_in_turn_and_new_rows_replace_old(monkeypatch, tmp_path):
+    monkeypatch.setattr(rates, "ROWS", 32)
+    monkeypatch.setattr(rates, "results_dir", lambda: tmp_path)
+    asked = {"dataset": "demo", "rounds": 2, "threads": torch.get_num_threads()}
+    rows = list(rates.measure_rates(("FC(T)", "TFN"), (0.0, 1.0), **asked))
+    order = [(row["missing_rate"], row["round"], row["model"]) for row in rows]
+    assert order == [
+        (rate, number, model)
+        for rate in (0.0, 1.0)
+        for number in (1, 2)
+        for model in ("FC(T)", "TFN")
+    ]
+    assert all(row["seconds_per_epoch"] > 0 for row in rows)
+    rates.save_rates(rows)
+    rates.save_rates([{**rows[0], "seconds_per_epoch": 123.0}])
+    stored = pd.read_csv(tmp_path / "benchmarks" / "rates.csv")
+    assert len(stored) == len(rows)
+    (again,) = stored.loc[stored["seconds_per_epoch"] == 123.0, "model"]
+    assert again == "FC(T)"
+
+
+@pytest.mark.parametrize("rate", ["2", "-0.1", "half"])
+def test_no_missing_rates(rate, capsys):
+    with pytest.raises(SystemExit):
+        main(["bench", "rates", "--rates", rate])
+    assert "is no missing rate from 0 to 1" in capsys.readouterr().err

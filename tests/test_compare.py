@@ -258,3 +258,27 @@ def test_marks_compare_like_with_like(published):
         "Concat(V,A,T)": "",
     }
     assert np.isnan(table.data["ours"]).sum() == 18
+
+
+def test_running_times_are_ratios_to_the_papers_own_system(monkeypatch):
+    seconds = {"MIT-FRNet": (2.0, 4.0), "MulT": (6.0, 6.0)}
+
+    def times(dataset, view, model, variant, rate):
+        values = seconds.get(model, ()) if rate == 0.0 else ()
+        index = [("cpu", "some processor", 1, i) for i, _ in enumerate(values)]
+        names = ["device", "device_name", "threads", "round"]
+        return pd.Series(
+            values, pd.MultiIndex.from_tuples(index, names=names), dtype=float
+        )
+
+    monkeypatch.setattr(compare, "epoch_times", times)
+    cells = compared("mit-table-6")
+    (table,) = paper_tables("mit-table-6", cells)
+    mult = table.cells[table.cells["System"] == "MulT"].set_index("Value")["0.0"]
+    assert mult["ours"] == "6.0 [6.0 to 6.0]"
+    assert (mult["paper, ratio"], mult["ours, ratio"]) == (f"{27 / 14:.2f}", "2.00")
+    assert mult["rounds"] == "2"
+    assert "measured in turn on some processor, 1 thread" in table.caption
+    words = compare.in_short("mit-table-6", cells)
+    assert words.startswith("2 of 55 printed cells have a number of ours")
+    assert "better than the paper's" not in words  # those are of another machine

@@ -1,4 +1,4 @@
-"""The commands ``python -m msa bench models`` and ``python -m msa bench runner``."""
+"""The commands ``python -m msa bench models``, ``runner`` and ``rates``."""
 
 from __future__ import annotations
 
@@ -91,7 +91,103 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
     parser.set_defaults(command=_models)
     _add_runner(verbs)
+    _add_rates(verbs)
     return parser
+
+
+_RATES_DESCRIPTION = """\
+Measure the seconds of an epoch at every missing rate, of the systems of MIT-FRNet's
+Table 6: one right after the other, several rounds, with one thread. Nothing else should
+run on the machine meanwhile."""
+
+_RATES_EXAMPLES = """\
+examples:
+  python -m msa bench rates --save
+  python -m msa bench rates --models MulT MIT-FRNet --rates 0.0 0.5 --rounds 1"""
+
+
+def _add_rates(verbs: Any) -> None:
+    parser = verbs.add_parser(
+        "rates",
+        help="measure an epoch at every missing rate, one system after the other",
+        description=_RATES_DESCRIPTION,
+        epilog=_RATES_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--models",
+        nargs="+",
+        metavar="MODEL",
+        help="only these (default: the rows of Table 6)",
+    )
+    parser.add_argument(
+        "--rates",
+        nargs="+",
+        type=_rate,
+        metavar="R",
+        help="only these missing rates (default: 0.0, 0.1, ..., 1.0)",
+    )
+    parser.add_argument(
+        "--rounds", type=_positive, default=3, metavar="N", help="default: 3"
+    )
+    parser.add_argument(
+        "--dataset", choices=DATASETS, default="mosi", help="default: mosi"
+    )
+    parser.add_argument(
+        "--threads", type=_positive, default=1, metavar="N", help="default: 1"
+    )
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu"
+    )
+    parser.add_argument(
+        "--save",
+        action="store_true",
+        help="merge the rows into results/benchmarks/rates.csv; the verdicts on "
+        "running time follow with the next `python -m msa study publish`",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    parser.set_defaults(command=_rates)
+
+
+def _rate(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no missing rate from 0 to 1")
+    return value
+
+
+def _rates(options: argparse.Namespace) -> int:
+    from msa.bench import rates
+    from msa.train.metrics import RATES
+
+    rows = []
+    for row in rates.measure_rates(
+        [_model_name(name) for name in options.models or rates.SYSTEMS],
+        options.rates or RATES,
+        dataset=options.dataset,
+        rounds=options.rounds,
+        threads=options.threads,
+        device=options.device,
+    ):
+        rows.append(row)
+        if options.save:
+            rates.save_rates([row])  # at once: a long measurement may be interrupted
+        what = f"{row['model']}, rate {row['missing_rate']:g}, round {row['round']}"
+        _tell(options, f"{what}: {row['seconds_per_epoch']:.3g} s per epoch")
+    if options.json:
+        print(json.dumps(rows, indent=1))
+        return 0
+    import pandas as pd
+
+    table = pd.DataFrame(rows).pivot_table(
+        index="model", columns="missing_rate", values="seconds_per_epoch", sort=False
+    )
+    print(f"Seconds per epoch, mean of {options.rounds} rounds, by missing rate:")
+    print(table.to_string(float_format=_number))
+    return 0
 
 
 _RUNNER_DESCRIPTION = """\

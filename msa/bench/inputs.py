@@ -80,6 +80,7 @@ def random_split(
     *,
     with_tokens: bool = False,
     device: str | torch.device = "cpu",
+    missing_rate: float = MISSING_RATE,
 ) -> DeviceSplit:
     """Make a damaged split of random values.
 
@@ -93,11 +94,12 @@ def random_split(
         Whether the text arrives as random token ids, for an encoder that is
         fine-tuned, instead of random features.
     device : str or torch.device
+    missing_rate : float
     """
     draw = torch.Generator().manual_seed(SEED)
     mask = {m: padding_mask(lengths[m], shapes[m].steps) for m in MODALITIES}
     missing = {
-        m: (torch.rand(real.shape, generator=draw) < MISSING_RATE) & real
+        m: (torch.rand(real.shape, generator=draw) < missing_rate) & real
         for m, real in mask.items()
     }
     complete = {
@@ -167,7 +169,13 @@ def mean_lengths(dataset: str) -> dict[str, int]:
 
 
 def workload(
-    dataset: str, kind: str, encoder_mode: str, rows: int, device: str = "cpu"
+    dataset: str,
+    kind: str,
+    encoder_mode: str,
+    rows: int,
+    device: str = "cpu",
+    *,
+    missing_rate: float = MISSING_RATE,
 ) -> Workload:
     """Return what to measure on.
 
@@ -181,13 +189,15 @@ def workload(
     rows : int
         Rows to draw at most, for each split of random full-length tensors.
     device : str
+    missing_rate : float
     """
+    damage = {"device": device, "missing_rate": missing_rate}
     if kind == "papers":
-        return _of_full_length(dataset, encoder_mode, rows, device)
+        return _of_full_length(dataset, encoder_mode, rows, **damage)
     try:
-        return _real(dataset, encoder_mode, device)
+        return _real(dataset, encoder_mode, **damage)
     except MissingData:
-        return _of_real_lengths(dataset, encoder_mode, device)
+        return _of_real_lengths(dataset, encoder_mode, **damage)
 
 
 def text_encoder(work: Workload) -> nn.Module:
@@ -216,14 +226,16 @@ class RandomBert(nn.Module):
         return hidden * mask[..., None]
 
 
-def _real(dataset: str, encoder_mode: str, device: str) -> Workload:
+def _real(
+    dataset: str, encoder_mode: str, device: str, missing_rate: float
+) -> Workload:
     data = load(dataset, default_view(dataset))
     encoder = default_encoder(data.source.language)
     splits = prepare(
         data,
         encoder=encoder,
         encoder_mode=encoder_mode,
-        missing_rate=MISSING_RATE,
+        missing_rate=missing_rate,
         device=device,
     )
     return Workload(
@@ -236,7 +248,9 @@ def _real(dataset: str, encoder_mode: str, device: str) -> Workload:
     )
 
 
-def _of_real_lengths(dataset: str, encoder_mode: str, device: str) -> Workload:
+def _of_real_lengths(
+    dataset: str, encoder_mode: str, device: str, missing_rate: float
+) -> Workload:
     found = source(dataset)
     histogram = _passport(dataset)["length_histogram"]
     shapes = clip_context_shapes(dataset)
@@ -247,6 +261,7 @@ def _of_real_lengths(dataset: str, encoder_mode: str, device: str) -> Workload:
             shapes,
             with_tokens=encoder_mode == "finetune",
             device=device,
+            missing_rate=missing_rate,
         )
         for name in ("train", "valid")
     }
@@ -267,7 +282,7 @@ def _lengths(histogram: pd.DataFrame, split: str, modality: str) -> Tensor:
 
 
 def _of_full_length(
-    dataset: str, encoder_mode: str, rows: int, device: str
+    dataset: str, encoder_mode: str, rows: int, device: str, missing_rate: float
 ) -> Workload:
     if dataset not in PAPER_SHAPES:
         raise MissingData(
@@ -285,6 +300,7 @@ def _of_full_length(
             shapes,
             with_tokens=tokens,
             device=device,
+            missing_rate=missing_rate,
         )
         for name, n in whole.items()
     }

@@ -31,12 +31,13 @@ import pandas as pd
 import torch
 
 from msa.bench import inputs
+from msa.bench.table import merge_rows
 from msa.bench.timing import entry_of
 from msa.data.contract import MODALITIES
 from msa.data.paths import repo_root, results_dir
 from msa.models.base import Shape
 from msa.study.runner import ONE_THREAD, Run, real_run, run_study
-from msa.study.store import RunStore, write_atomically
+from msa.study.store import RunStore
 from msa.train.config import RunConfig
 from msa.train.environment import environment
 from msa.train.trainer import fit
@@ -382,12 +383,12 @@ def load_growth(folder: Path | None = None) -> pd.DataFrame:
 
 def save_pace(rows: Sequence[dict[str, object]], folder: Path | None = None) -> Path:
     """Merge measurements into the published ones; return the file."""
-    return _save("runner.csv", rows, PACE_KEYS, load_pace(folder), folder)
+    return merge_rows(_file("runner.csv", folder), rows, PACE_KEYS)
 
 
 def save_growth(rows: Sequence[dict[str, object]], folder: Path | None = None) -> Path:
     """Merge measurements into the published ones; return the file."""
-    return _save("growth.csv", rows, GROWTH_KEYS, load_growth(folder), folder)
+    return merge_rows(_file("growth.csv", folder), rows, GROWTH_KEYS)
 
 
 def _file(name: str, folder: Path | None) -> Path:
@@ -397,22 +398,6 @@ def _file(name: str, folder: Path | None) -> Path:
 def _load(name: str, columns: Sequence[str], folder: Path | None) -> pd.DataFrame:
     file = _file(name, folder)
     return pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=list(columns))
-
-
-def _save(
-    name: str,
-    rows: Sequence[dict[str, object]],
-    keys: Sequence[str],
-    old: pd.DataFrame,
-    folder: Path | None,
-) -> Path:
-    new = pd.DataFrame(rows)
-    merged = new if old.empty else pd.concat([old, new])
-    merged = merged.drop_duplicates(list(keys), keep="last")
-    merged = merged.sort_values(list(keys), kind="stable")
-    text = merged.to_csv(index=False, float_format="%.4g", lineterminator="\n")
-    write_atomically(_file(name, folder), text.encode())
-    return _file(name, folder)
 
 
 def _provenance(device: str) -> dict[str, object]:

@@ -57,6 +57,31 @@ def save_times(rows: Sequence[dict[str, object]], file: Path | None = None) -> P
     return file
 
 
+def merge_rows(
+    file: Path, rows: Sequence[dict[str, object]], keys: Sequence[str]
+) -> Path:
+    """Merge measurements into a published table, sorted by its keys.
+
+    Numbers keep four significant digits: no time is known to more.
+
+    Parameters
+    ----------
+    file : Path
+        Made if it is not there.
+    rows : sequence of dict
+    keys : sequence of str
+        Columns that say which row is which: a new row replaces an old one.
+    """
+    merged = pd.DataFrame(rows)
+    if file.is_file():
+        merged = pd.concat([pd.read_csv(file), merged])
+    merged = merged.drop_duplicates(list(keys), keep="last")
+    merged = merged.sort_values(list(keys), kind="stable")
+    text = merged.to_csv(index=False, float_format="%.4g", lineterminator="\n")
+    write_atomically(file, text.encode())
+    return file
+
+
 def public_times() -> dict[str, object]:
     """Return what public implementations take, with a label that says what that is."""
     text = (files("msa.bench") / "public_times.toml").read_text(encoding="utf-8")

@@ -157,7 +157,7 @@ def measure(job: Job) -> dict[str, object]:
             peak_memory_mb() if on_cpu else torch.cuda.max_memory_allocated() / 1e6
         ),
         **cost,
-        **_environment(job.device),
+        **run_environment(job.device),
     }
 
 
@@ -208,7 +208,8 @@ def _seconds(
     return training, time.perf_counter() - started
 
 
-def _environment(device: str) -> dict[str, object]:
+def run_environment(device: str) -> dict[str, object]:
+    """Return what a measurement runs on, as the published times have it."""
     found = environment(device)
     kept = ("device", "device_name", "threads", "torch", "python", "commit", "dirty")
     return {key: found[key] for key in kept}

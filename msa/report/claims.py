@@ -16,6 +16,9 @@ from msa.study.grids import in_view, study_names
 from msa.study.verdicts import UNFINISHED, VERDICTS, load_verdicts
 from msa.train.metrics import METRICS
 
+MEASURE = "python -m msa bench rates --save"
+"""Command that measures running times."""
+
 _PAGE = re.compile(r"(?<=>)((?:papers|findings)/[\w-]+)(?=</td>)")
 
 
@@ -185,6 +188,8 @@ def effect(row: dict[str, object]) -> str:
 
 def command(claim: Claim, view: str = "clip-context") -> str:
     """Return the shell command that runs what a claim needs."""
+    if claim.kind == "faster":
+        return f"{MEASURE}\npython -m msa study publish"
     twin = in_view(claim.study, view)
     name = twin if twin in study_names() else claim.study
     return f"python -m msa study run {name}\npython -m msa study publish"

@@ -19,7 +19,7 @@ from msa.data.published import published
 from msa.data.registry import FRAME_LEVEL, default_view, source
 from msa.data.text import default_encoder
 from msa.models.registry import model_entry
-from msa.report.claims import LinkedTable
+from msa.report.claims import MEASURE, LinkedTable
 from msa.report.labels import MISSING, VIEW_WORDS, axis_label, slug
 from msa.report.tables import Table, no_marks, rank_marks
 from msa.study.grids import SEEDS, in_view, study_names
@@ -31,7 +31,7 @@ from msa.study.publish import (
     load_summary,
     setting,
 )
-from msa.study.verdicts import PRINTED_NAMES
+from msa.study.verdicts import PRINTED_NAMES, epoch_times
 from msa.train.config import RunConfig
 from msa.train.metrics import METRICS, RATES, mwa
 
@@ -39,6 +39,9 @@ NOT_RUN = "not run yet"
 
 PARTS = ("paper", "ours", "difference", "seeds")
 """The rows of a system."""
+
+TIME_PARTS = ("paper", "ours", "paper, ratio", "ours, ratio", "rounds")
+"""The rows of a system in a table of running times."""
 
 _VARIANTS = {
     "MIT-FRNet (ablation MMR)": "w/o MMR",
@@ -57,7 +60,8 @@ class Source:
     tables : tuple of str
         Where they are printed.
     studies : tuple of str
-        What runs its cells, on the clip-context view.
+        What runs its cells, on the clip-context view; none for running times, which
+        ``python -m msa bench rates`` measures.
     number : str
         ``"complete"`` (rate 0.0), ``"rate"`` (one column per rate), ``"AUILC"``,
         ``"MWA/10"`` or ``"seconds"``.
@@ -90,9 +94,7 @@ SOURCES = {
     "mit-table-5": Source(
         "MIT-FRNet", ("Table 5",), ("matrix-sims",), "rate", "rate", "metric"
     ),
-    "mit-table-6": Source(
-        "MIT-FRNet", ("Table 6",), ("matrix-mosi",), "seconds", "rate"
-    ),
+    "mit-table-6": Source("MIT-FRNet", ("Table 6",), (), "seconds", "rate"),
     "mit-table-7": Source(
         "MIT-FRNet", ("Table 7",), ("ablations",), "rate", "metric", "model"
     ),
@@ -151,7 +153,16 @@ def compared(
             found["change"] = ours.change(cell) * factor
         scaled = {k: found[k] * factor for k in ("ours", "lo", "hi")}
         rows.append({**cell, **found, **scaled})
-    return pd.DataFrame(rows)
+    cells = pd.DataFrame(rows)
+    return _with_ratios(cells) if source_.number == "seconds" else cells
+
+
+def _with_ratios(cells: pd.DataFrame) -> pd.DataFrame:
+    """Add how many times the paper's own system takes, at the same missing rate."""
+    own = cells[cells["row"] == "Ours"].set_index("rate")
+    for field in ("paper_value", "ours"):
+        cells[f"{field}_ratio"] = cells[field] / cells["rate"].map(own[field])
+    return cells
 
 
 def _printed_cells(source_: Source) -> pd.DataFrame:
@@ -256,7 +267,7 @@ class _Ours:
         place = self._place(str(cell["dataset"]))
         system = self._named(cell, float(rate))
         if source_.number == "seconds":
-            found = self._seconds(system, float(rate))
+            found = self._seconds(cell)
         else:
             found = self._score(system, source_.number, float(rate), str(cell["key"]))
         return {**found, **place}
@@ -297,16 +308,21 @@ class _Ours:
         found = {"ours": row["mean"], "lo": row["lo"], "hi": row["hi"]}
         return {**found, "n": int(row["n"]), "seeds": row["seeds"], "status": ""}
 
-    def _seconds(self, system: tuple[str, ...], rate: float) -> dict[str, object]:
-        """Return seconds of training per epoch: mean, least and most of the seeds."""
-        own = self.runs.get(system)
-        own = None if own is None else own[own["missing_rate"] == rate]
-        if own is None or own.empty:
+    def _seconds(self, cell: Mapping[str, object]) -> dict[str, object]:
+        """Return measured seconds of an epoch: mean, least and most of the rounds."""
+        place = self._place(str(cell["dataset"]))
+        named = (cell[name] for name in _SYSTEM)
+        dataset, model, variant = map(str, named)
+        cost = epoch_times(dataset, place["view"], model, variant, float(cell["rate"]))
+        if cost.empty or place["encoder_mode"] != "frozen":
             return _nothing(NOT_RUN)
-        cost = own["seconds_train"] / own["epochs"]
         found = {"ours": cost.mean(), "lo": cost.min(), "hi": cost.max()}
-        seeds = " ".join(map(str, sorted(own["seed"])))
-        return {**found, "n": len(own), "seeds": seeds, "status": ""}
+        machines = {
+            f"{name}, {threads} thread{'s' if threads > 1 else ''}"
+            for _, name, threads, _ in cost.index
+        }
+        where = "; ".join(sorted(machines))
+        return {**found, "n": len(cost), "seeds": "", "status": "", "where": where}
 
     def _status(self, system: tuple[str, ...], is_curve: bool) -> str:
         own = self.runs.get(system)
@@ -373,7 +389,8 @@ def _table(page: str, source_: Source, cells: pd.DataFrame, suffix: str) -> Tabl
         own = cells[cells["line"] == line].set_index("column")
         numbers = own.to_dict("index")
         commands[len(texts) + 1] = _commands(source_, own)
-        for part in PARTS if (own["status"] == "").any() else PARTS[:2]:
+        parts = TIME_PARTS if source_.number == "seconds" else PARTS
+        for part in parts if (own["status"] == "").any() else parts[:2]:
             row = {c: _text(part, numbers[c], places[c]) for c in columns}
             texts.append({head: line, "Value": part, **row})
     frame = pd.DataFrame(texts)
@@ -412,8 +429,12 @@ def _text(part: str, cell: Mapping[str, object], places: int) -> str:
     if part == "paper":
         arrow = {"up": " ▲", "down": " ▼"}.get(cell["arrow"], "")
         return (cell["printed"] if cell["printed"] != "-" else MISSING) + arrow
-    if part == "seeds":
+    if part in ("seeds", "rounds"):
         return str(cell["n"])
+    if part.endswith("ratio"):
+        field = {"paper": "paper_value", "ours": "ours"}[part.partition(",")[0]]
+        ratio = cell[f"{field}_ratio"]
+        return f"{ratio:.2f}" if np.isfinite(ratio) else MISSING
     if part == "ours" and cell["status"]:
         return cell["status"]
     if np.isnan(cell["ours"]):
@@ -447,6 +468,8 @@ def _is_higher_better(cells: pd.DataFrame) -> bool:
 
 def _commands(source_: Source, own: pd.DataFrame) -> list[str]:
     """Return the commands of the runs of a row: its seeds, else the first one."""
+    if source_.number == "seconds":
+        return [MEASURE]
     cell = own.iloc[0]
     is_curve = source_.number in ("AUILC", "MWA/10")
     rates = RATES if is_curve else sorted(own["rate"].dropna().unique()) or [0.0]
@@ -467,8 +490,9 @@ def _caption(source_: Source, cells: pd.DataFrame) -> str:
         "AUILC": "area under the line over missing rates 0.0 to 1.0 (AUILC)",
         "MWA/10": "weighted average over missing rates (eq. 25, divided by 10), made "
         "of the printed table for the paper",
-        "seconds": "seconds; the paper does not say of what, ours are the seconds of "
-        "training per epoch, with the least and the most of the seeds",
+        "seconds": "seconds; the paper does not say of what. Ours: an epoch, training "
+        "and validation, with the least and the most of the rounds; ratio: times what "
+        "MIT-FRNet takes at that rate",
     }[source_.number]
     metric = ""
     if source_.split == "metric":
@@ -476,7 +500,10 @@ def _caption(source_: Source, cells: pd.DataFrame) -> str:
     elif source_.split == "model":
         metric = f"{cells['row'].iloc[0]}, "
     mixed = _mixes_f1(source_)
-    brackets = "" if source_.number == "seconds" else "Brackets: 95 % intervals. "
+    brackets = "Brackets: 95 % intervals. "
+    units = "All in the paper's units; difference is ours minus paper."
+    if source_.number == "seconds":
+        brackets = units = ""
     f1 = ""
     if any("F1" in key for key in cells["key"]):
         f1 = "F1 of both sides with the weights that the paper printed"
@@ -487,15 +514,20 @@ def _caption(source_: Source, cells: pd.DataFrame) -> str:
     tables = " and ".join(source_.tables)
     return (
         f"{source_.paper}, {tables}: {metric}{data.title}, {what}. "
-        f"{place(cells)} {arrows}{brackets}{f1}All in the paper's units; difference is "
-        "ours minus paper."
-    )
+        f"{place(cells)} {arrows}{brackets}{f1}{units}"
+    ).rstrip()
 
 
 def place(cells: pd.DataFrame) -> str:
     """Say on what features, encoder and seeds our numbers of some cells stand."""
     view, mode = cells["view"].iloc[0], cells["encoder_mode"].iloc[0]
     encoders = ", ".join(dict.fromkeys(cells["encoder"]))
+    if "where" in cells:
+        machines = "; ".join(dict.fromkeys(cells["where"].dropna()))
+        return (
+            f"Ours: {VIEW_WORDS[view]}, text encoder {encoders} ({mode}), measured in "
+            f"turn on {machines}."
+        )
     seeds = sorted({int(s) for text in cells["seeds"] for s in text.split()})
     some = "seed" if len(seeds) == 1 else "seeds"
     runs = f"{some} {', '.join(map(str, seeds))}" if seeds else "nothing run yet"
@@ -535,7 +567,9 @@ def state(page: str, cells: pd.DataFrame) -> str:
             "**Not the papers' features:** orders and shapes can be compared with the "
             f"paper, values cannot. {lines[0]}"
         )
-    if done < len(cells):
+    if done < len(cells) and source_.number == "seconds":
+        lines.append(f"```bash\n{MEASURE}\n```")
+    elif done < len(cells):
         runs = [f"python -m msa study run {s}" for s in _studies(source_, view, mode)]
         commands = "\n".join([*runs, "python -m msa study publish"])
         lines[0] += (

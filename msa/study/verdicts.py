@@ -32,7 +32,6 @@ from msa.study.claims import (
 from msa.study.grids import FIVE_SEEDS
 from msa.study.publish import (
     load_curves,
-    load_environments,
     load_passport,
     load_predictions,
     load_reconstructions,
@@ -117,12 +116,12 @@ class Verdict:
     unit : str
         Metric of the gain, ``"seconds"``, ``"share"`` (of cells), or empty.
     n : int
-        Seeds, the fewest in any cell.
+        Seeds, the fewest in any cell; rounds of measuring for running times.
     cells, won, sure, lost, empty : int
         Cells in all, and of each sort.
     published, needed : int
         Runs that the claim needs at the smallest number of seeds, and how many of
-        them are there.
+        them are there; measurements for running times.
     reason : str
         The numbers behind the verdict in words.
     runs : str
@@ -214,22 +213,11 @@ class Evidence:
             return False
         return self.run_id(dataset, system, rate, seed, **fields) in self.runs.index
 
-    def column(
-        self, name: str, dataset: str, system: str, rate: float, seeds: Sequence[int]
-    ) -> Floats:
-        """Return a column of ``runs.csv`` for each seed, shape (R,)."""
-        ids = [self.run_id(dataset, system, rate, seed) for seed in seeds]
-        self.used.update(ids)
-        return self.runs.loc[ids, name].to_numpy(dtype=float)
-
-    def machines(
-        self, dataset: str, system: str, rate: float, seeds: Sequence[int]
-    ) -> list[str]:
-        """Return what each seed ran on: the name of the processor or the GPU."""
-        ids = [self.run_id(dataset, system, rate, seed) for seed in seeds]
-        known = load_environments(self.results)
-        used = self.runs.loc[ids, "environment"]
-        return [known.get(key, {}).get("device_name", "") for key in used]
+    def times(self, dataset: str, system: str, rate: float) -> pd.Series:
+        """Return the measured seconds of an epoch, by machine and round."""
+        return epoch_times(
+            dataset, self.view, *parse_system(system), rate, self.results
+        )
 
     def number(
         self, place: Place, system: str, seeds: Sequence[int]
@@ -291,6 +279,32 @@ class Evidence:
             data = load(dataset, self.view)
             self._truth[dataset] = data.splits["test"].labels.numpy()
         return self._truth[dataset]
+
+
+def epoch_times(
+    dataset: str,
+    view: str,
+    model: str,
+    variant: str,
+    rate: float,
+    results: Path | None = None,
+) -> pd.Series:
+    """Load the seconds of an epoch that ``python -m msa bench rates`` measured.
+
+    Returns
+    -------
+    Series
+        By device, its name, threads and round; empty if nothing was measured.
+    """
+    where = {"dataset": dataset, "view": view, "model": model, "variant": variant}
+    where |= {"encoder_mode": "frozen", "missing_rate": rate}
+    keys = ["device", "device_name", "threads", "round"]
+    times = load_table("benchmarks/rates", results).reindex(
+        columns=[*where, *keys, "seconds_per_epoch"]
+    )
+    for column, value in where.items():
+        times = times[times[column] == value]
+    return times.set_index(keys)["seconds_per_epoch"]
 
 
 # --- storing --------------------------------------------------------------------------
@@ -419,7 +433,8 @@ def decide(claim: Claim, evidence: Evidence) -> tuple[Verdict, list[Cell]]:
     there, needed = _progress(claim, evidence)
     name |= {"published": there, "needed": needed}
     if (seeds := _fewest_seeds(claim, evidence)) < rules().seeds:
-        reason = f"{there} of {needed} needed runs are published"
+        what = "measurements" if claim.kind == "faster" else "runs"
+        reason = f"{there} of {needed} needed {what} are published"
         reason += _so_far(claim, evidence, seeds) if seeds else ""
         return Verdict(**name, verdict=UNFINISHED, reason=reason), []
     evidence.used = set()  # what was read for a claim before counts no more
@@ -435,7 +450,10 @@ def _progress(claim: Claim, evidence: Evidence) -> tuple[int, int]:
     """Count the runs that a claim needs at least, and those that are there."""
     there = needed = 0
     for dataset, system, rate in _needs(claim):
-        found = len(evidence.seeds(dataset, [system], [rate], **_fields(claim)))
+        if claim.kind == "faster":
+            found = len(evidence.times(dataset, system, rate))
+        else:
+            found = len(evidence.seeds(dataset, [system], [rate], **_fields(claim)))
         there += min(found, rules().seeds)
         needed += rules().seeds
     return there, needed
@@ -458,6 +476,8 @@ def _fields(claim: Claim) -> dict[str, bool]:
 
 
 def _fewest_seeds(claim: Claim, evidence: Evidence) -> int:
+    if claim.kind == "faster":
+        return min(len(evidence.times(*need)) for need in _needs(claim))
     fields = _fields(claim)
     return min(
         len(evidence.seeds(place.dataset, claim.systems, rates_of(place.at), **fields))
@@ -676,21 +696,15 @@ def _undefined(claim: Claim, evidence: Evidence) -> list[Cell]:
 
 
 def _faster(claim: Claim, evidence: Evidence) -> list[Cell]:
+    """Return one cell per pair and rate: seconds saved, paired by round."""
     found = []
     for place in places(claim):
-        seeds = evidence.seeds(place.dataset, claim.systems, rates_of(place.at))
         for first, second in claim.pairs:
-            costs = [
-                evidence.column("seconds_train", place.dataset, name, place.at, seeds)
-                / evidence.column("epochs", place.dataset, name, place.at, seeds)
+            one, other = (
+                evidence.times(place.dataset, name, place.at)
                 for name in (first, second)
-            ]
-            machines = [
-                evidence.machines(place.dataset, name, place.at, seeds)
-                for name in (first, second)
-            ]
-            same = np.array([a == b for a, b in zip(*machines, strict=True)])
-            saved = np.where(same, costs[1] - costs[0], np.nan)
+            )
+            saved = (other - one).dropna().to_numpy()
             draws = _drawn_mean(np.tile(saved, (rules().resamples, 1)))
             found.append(_cell(place, first, second, saved, draws))
     return found
