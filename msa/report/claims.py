@@ -100,7 +100,8 @@ def short_board(view: str | None = None) -> Table:
     frame["claims"] = counts.sum(axis=1).to_numpy()
     caption = (
         f"{len(found)} claims of both papers and what the published runs say of them, "
-        "by rules that were written down before the runs."
+        "by rules that were written down before the runs; what was changed since is "
+        "listed with them."
     )
     return Table.plain(frame, "claims-short", caption)
 
@@ -152,8 +153,9 @@ def _board(found: pd.DataFrame, name: str, what: str) -> LinkedTable:
     views = ", ".join(dict.fromkeys(found["view"]))
     caption = (
         f"{what}, in our words. Verdicts are computed from published runs ({views} "
-        "features, frozen text encoders) by rules written down before. Effect: gain in "
-        "the claim's favour, or share of cells won, with its 95 % interval."
+        "features, frozen text encoders) by rules written down before; what was changed "
+        "since is listed with them. Effect: gain in the claim's favour, or share of "
+        "cells won, with its 95 % interval."
     )
     data = found.drop(columns="claim")
     commands = {

@@ -442,7 +442,7 @@ def _text(part: str, cell: Mapping[str, object], places: int) -> str:
     if part == "ours":
         bounds = f"[{cell['lo']:.{places}f} to {cell['hi']:.{places}f}]"
         if str(cell["key"]).endswith(_SWAPPED) and cell["ranked"] != cell["ours"]:
-            bounds += f"; correct weights: {cell['ranked']:.{places}f}"
+            bounds = f"({cell['ranked']:.{places}f}) {bounds}"
         return f"{cell['ours']:.{places}f}{_our_arrow(cell)} {bounds}"
     difference = cell["ours"] - cell["paper_value"]
     return MISSING if np.isnan(difference) else f"{difference:+z.{places}f}"
@@ -507,7 +507,11 @@ def _caption(source_: Source, cells: pd.DataFrame) -> str:
     f1 = ""
     if any("F1" in key for key in cells["key"]):
         f1 = "F1 of both sides with the weights that the paper printed"
-        f1 += ", ours put in order by F1 with correct weights. " if mixed else ". "
+        f1 += (
+            ", ours put in order by F1 with correct weights (in parentheses). "
+            if mixed
+            else ". "
+        )
     arrows = ""
     if cells["arrow"].any():
         arrows = "▲ ▼: above or below the full model, ours on the seeds of both. "
@@ -594,7 +598,7 @@ def in_short(page: str, cells: pd.DataFrame) -> str:
     """Sum a page up: how far it is, how far off, and whether the orders agree."""
     both = cells.dropna(subset=["ours", "paper_value"])
     if both.empty:
-        return f"none of the {len(cells)} printed cells has been run yet."
+        return f"None of the {len(cells)} printed cells has been run yet."
     told = (
         f"{len(both)} of {len(cells)} printed cells have a number of ours beside them"
     )
