@@ -153,9 +153,9 @@ def _board(found: pd.DataFrame, name: str, what: str) -> LinkedTable:
     views = ", ".join(dict.fromkeys(found["view"]))
     caption = (
         f"{what}, in our words. Verdicts are computed from published runs ({views} "
-        "features, frozen text encoders) by rules written down before; what was changed "
-        "since is listed with them. Effect: gain in the claim's favour, or share of "
-        "cells won, with its 95 % interval."
+        "features, frozen text encoders) by rules written down before; what was "
+        "changed since is listed with them. Effect: gain in the claim's favour, or "
+        "share of cells won, with its 95 % interval."
     )
     data = found.drop(columns="claim")
     commands = {
