@@ -224,7 +224,7 @@ def test_the_hub_goes_through_vision_audio_and_text():
     got = macro(joined(h), make_steps())
     expected = []
     for i in range(3):
-        hub = macro.hub
+        hub = macro.hub.weight
         for m in ("vision", "audio", "text"):
             prepared = transformer(macro.prepare[m].bank, 0, positioned(h[m][i]))
             carried = transformer(macro.carry[m].bank, 0, torch.cat([prepared, hub]))
@@ -248,7 +248,7 @@ class Digit(nn.Module):
 
 def test_the_order_of_the_hub_spells_one_two_three():
     macro = MacroFusion(SHAPES, 3 * D, HYPER)
-    nn.init.zeros_(macro.hub)
+    nn.init.zeros_(macro.hub.weight)
     for digit, m in enumerate(("vision", "audio", "text"), start=1):
         macro.prepare[m] = Digit(0)
         macro.carry[m] = Digit(digit)

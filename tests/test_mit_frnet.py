@@ -49,4 +49,4 @@ def test_similarity_is_the_mean_divergence_of_three_directed_pairs():
     text_vision = divergence(small, widest) + 0
     # Three pairs; two samples, of which the second has no divergence.
     expected = (text_audio + vision_audio + text_vision) / 3 / 2
-    assert compare(h, steps).item() == pytest.approx(expected, rel=1e-5)
+    assert compare(h, {}, steps).item() == pytest.approx(expected, rel=1e-5)

@@ -158,7 +158,7 @@ def test_the_released_similarity_by_hand():
         "vision": torch.tensor([[4.0], [6.0]]),
     }
     by_hand = (3 * math.log(2.0) + (4 / 2 + 0 + 4 / 2)) / 3 / 2
-    assert term(hidden, steps).item() == pytest.approx(by_hand, rel=1e-6)
+    assert term({}, hidden, steps).item() == pytest.approx(by_hand, rel=1e-6)
 
 
 def test_late_losses_count_from_the_second_epoch():

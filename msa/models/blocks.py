@@ -263,47 +263,51 @@ class ConvProjection(nn.Module):
 class GateEncoder(nn.Module):
     """Gate encoder: BiGRU, convolutional gate, linear, maximum over time.
 
-    MIT-FRNet eqs. 13-17, with what enters the linear map left to the caller:
-    the recurrent states and their gated form as in eq. 16.
+    MIT-FRNet eqs. 13-17.
 
     Parameters
     ----------
     inputs, hidden, layers : int
-    reads : {"states", "inputs"}
-        What stands beside the gated states in the linear map: the recurrent states
-        (eq. 16 of MIT-FRNet) or the encoder's own input (TFR-Net).
-    squash : bool
-        Whether a tanh follows the linear map (TFR-Net).
     drop : float
         Dropout on the pooled vector.
     """
 
-    def __init__(
-        self,
-        inputs: int,
-        hidden: int,
-        layers: int,
-        reads: str,
-        squash: bool,
-        drop: float,
-    ) -> None:
+    def __init__(self, inputs: int, hidden: int, layers: int, drop: float) -> None:
         super().__init__()
-        self.reads, self.squash, self.drop = reads, squash, drop
+        self.drop = drop
         self.rnn = BiRNN("gru", inputs, hidden, layers)
         self.gate = Conv(2 * hidden, 1, 3)
-        beside = 2 * hidden if reads == "states" else inputs
-        self.linear = nn.Linear(beside + 2 * hidden, hidden)
+        self.linear = nn.Linear(self.beside(inputs, hidden) + 2 * hidden, hidden)
 
     def forward(self, x: Tensor, steps: Steps) -> Tensor:
         """Map packed (P, inputs) to one vector per sample, (B, hidden)."""
         states = self.rnn(x, steps)  # eq. 13, (P, 2h)
         gate = self.gate(states, steps)  # eq. 14, (P, 1)
         gated = states.tanh() * gate.sigmoid()  # eq. 15
-        beside = states if self.reads == "states" else x
-        mixed = self.linear(torch.cat([beside, gated], -1))  # eq. 16, (P, h)
-        if self.squash:
-            mixed = mixed.tanh()
+        mixed = self.mix(x, states, gated)  # eq. 16, (P, h)
         return dropout(steps.max(mixed), self.drop, self.training)  # eq. 17
+
+    @staticmethod
+    def beside(inputs: int, hidden: int) -> int:
+        """Return the width of what the linear map reads beside the gated states."""
+        return 2 * hidden
+
+    def mix(self, x: Tensor, states: Tensor, gated: Tensor) -> Tensor:
+        """Map the states and their gated form (P, 2h) to (P, h)."""
+        return self.linear(torch.cat([states, gated], -1))
+
+
+class InputGateEncoder(GateEncoder):
+    """TFR-Net's gate encoder: its own input beside the gated states, then a tanh."""
+
+    @staticmethod
+    def beside(inputs: int, hidden: int) -> int:
+        """Return the width of the input."""
+        return inputs
+
+    def mix(self, x: Tensor, states: Tensor, gated: Tensor) -> Tensor:
+        """Map the input (P, inputs) and the gated states (P, 2h) to (P, h)."""
+        return self.linear(torch.cat([x, gated], -1)).tanh()
 
 
 class Reconstruction(nn.Module):

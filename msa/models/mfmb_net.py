@@ -42,6 +42,7 @@ from msa.models.mfmb_net_released import (
     PooledGate,
     TimeMap,
     WideHead,
+    ZeroHub,
     shared_encoders,
 )
 
@@ -123,6 +124,36 @@ def separate_encoders(
     return encoders(positions=True), encoders(positions=False)
 
 
+class LearnedHub(nn.Module):
+    """The coarse hub: k learned tokens, all of which are read (eqs. 4 and 7).
+
+    Attributes
+    ----------
+    outputs : int
+        Width of what is read.
+    """
+
+    def __init__(self, tokens: int, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(tokens, width) * 0.02)
+        self.outputs = tokens * width
+
+    def begin(self, batch: int, like: Tensor) -> Tensor:
+        """Return the tokens of every sample, (B·k, width)."""
+        return self.weight.repeat(batch, 1)
+
+    def read(self, hub: Tensor) -> Tensor:
+        """Flatten (B, k, width)."""
+        return hub.flatten(1)
+
+
+def own_lengths(
+    h: dict[str, Tensor], steps: dict[str, Steps]
+) -> tuple[dict[str, Tensor], dict[str, Steps]]:
+    """Leave every sequence at its own length."""
+    return h, steps
+
+
 class MacroFusion(nn.Module):
     """The coarse hub flows through vision, audio and text (eqs. 3-7).
 
@@ -143,31 +174,25 @@ class MacroFusion(nn.Module):
         super().__init__()
         self.tokens, self.width = hyper.hub_tokens, width
         self.order = RELEASED_HUB_ORDER if hyper.hub_from_audio else HUB_ORDER
-        self.zero_hub = hyper.zero_hub
-        self.outputs = width if hyper.zero_hub else self.tokens * width
-        if not self.zero_hub:
-            self.hub = nn.Parameter(torch.randn(self.tokens, width) * 0.02)
+        hub = ZeroHub if hyper.zero_hub else LearnedHub
+        self.hub = hub(self.tokens, width)
+        self.outputs = self.hub.outputs
         encoders = shared_encoders if hyper.shared_encoder else separate_encoders
         # eq. 3 and eqs. 4-6: theta_v, theta_a, theta_t
         self.prepare, self.carry = encoders(width, hyper)
-        self.lengths = TimeMap(shapes) if hyper.common_length else None
+        self.lengths = TimeMap(shapes) if hyper.common_length else own_lengths
 
     def forward(self, h: dict[str, Tensor], steps: dict[str, Steps]) -> Tensor:
         """Map packed sequences (P, 3d) to the last hub, flattened: (B, k·3d)."""
         batch, tokens = steps["text"].batch, self.tokens
-        if self.lengths is not None:
-            h, steps = self.lengths(h, steps)
-        if self.zero_hub:
-            hub = h["text"].new_zeros(batch * tokens, self.width)
-        else:
-            hub = self.hub.repeat(batch, 1)  # (B·k, 3d)
+        h, steps = self.lengths(h, steps)
+        hub = self.hub.begin(batch, h["text"])  # (B·k, 3d)
         for m in self.order:
             sequence = self.prepare[m](h[m], steps[m])  # eq. 3, (P, 3d)
             joined = torch.cat([hub, sequence])  # (B·k + P, 3d)
             joined = self.carry[m](joined, steps[m].behind_hub(tokens))
             hub = joined[: batch * tokens]  # eqs. 4-6
-        hub = hub.view(batch, tokens, self.width)
-        return hub[:, -1] if self.zero_hub else hub.flatten(1)  # eq. 7
+        return self.hub.read(hub.view(batch, tokens, self.width))  # eq. 7
 
 
 class MemoryGate(nn.Module):
@@ -291,6 +316,14 @@ class TimeReconstruction(nn.Module):
         return {m: self.each[m](h[m], steps[m]) for m in MODALITIES}
 
 
+class LinearHead(nn.Linear):
+    """One score from the concatenated streams (eq. 16)."""
+
+    def forward(self, streams: list[Tensor], local: list[Tensor]) -> Tensor:
+        """Map the streams, (B, ...) each, to (B, 1)."""
+        return super().forward(torch.cat(streams, -1))
+
+
 class MFMBNet(SequenceModel):
     """Multi-focus-driven multi-branch network.
 
@@ -329,7 +362,7 @@ class MFMBNet(SequenceModel):
             width += sum(g.outputs for g in self.micro.gate.values())
             self.predict = WideHead(width, hyper.wide_head_dropout)
         else:
-            self.predict = nn.Linear(width, 1)
+            self.predict = LinearHead(width, 1)
 
     def _reconstruction(self, shapes: Shapes) -> nn.Module | None:
         hyper, width = self.hyper, 3 * self.hyper.width
@@ -345,13 +378,13 @@ class MFMBNet(SequenceModel):
         x["text"] = dropout(x["text"], self.hyper.text_dropout, self.training)
         h = {m: self.encode[m](x[m]) for m in MODALITIES}  # eq. 1, (P, d)
         h = self.align(h, steps)  # eq. 2, (P, 3d)
-        streams = []
+        streams, local = [], []
         if self.macro is not None:
             streams.append(self.macro(h, steps))  # eqs. 3-7
         if self.micro is not None:
             fused, local = self.micro(h, steps)  # eqs. 8-13
-            streams += [fused, *local] if self.hyper.wide_head else [fused]
-        prediction = self.predict(torch.cat(streams, -1))[:, 0]  # eq. 16, (B,)
+            streams.append(fused)
+        prediction = self.predict(streams, local)[:, 0]  # eq. 16, (B,)
         if self.rebuild is None or not batch.damaged:
             return Outputs(prediction)
         rebuilt = self.rebuild(h, steps)  # eqs. 14-15, (P, d_m)

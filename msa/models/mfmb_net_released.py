@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from msa.models.base import Shapes
-from msa.models.blocks import RELEASED_SWITCHES, GateEncoder, SequenceHyper
+from msa.models.blocks import RELEASED_SWITCHES, InputGateEncoder, SequenceHyper
 from msa.models.layers import BatchNorm, Steps, TransformerEncoder, dropout
 
 if TYPE_CHECKING:
@@ -139,11 +139,34 @@ class TimeMap(nn.Module):
         return h, steps
 
 
-class PooledGate(GateEncoder):
+class ZeroHub(nn.Module):
+    """A hub of zeros, of which only the last token is read (3).
+
+    Attributes
+    ----------
+    outputs : int
+        Width of what is read.
+    """
+
+    def __init__(self, tokens: int, width: int) -> None:
+        super().__init__()
+        self.tokens = tokens
+        self.outputs = width
+
+    def begin(self, batch: int, like: Tensor) -> Tensor:
+        """Return zeros (B·k, width), of the type and on the device of ``like``."""
+        return like.new_zeros(batch * self.tokens, self.outputs)
+
+    def read(self, hub: Tensor) -> Tensor:
+        """Take the last token of (B, k, width)."""
+        return hub[:, -1]
+
+
+class PooledGate(InputGateEncoder):
     """The released gate: TFR-Net's gate encoder, three layers deep (4)."""
 
     def __init__(self, inputs: int, hidden: int, drop: float) -> None:
-        super().__init__(inputs, hidden, 3, reads="inputs", squash=True, drop=drop)
+        super().__init__(inputs, hidden, 3, drop)
         self.outputs = hidden
 
 
@@ -169,7 +192,7 @@ class WideHead(nn.Module):
         self.drop = drop or 0.0
         self.score = nn.Linear(128, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, inputs) to (B, 1)."""
-        x = self.hidden(self.norm(x)).relu()
+    def forward(self, streams: list[Tensor], local: list[Tensor]) -> Tensor:
+        """Map the streams and the local vectors, (B, ...) each, to (B, 1)."""
+        x = self.hidden(self.norm(torch.cat([*streams, *local], -1))).relu()
         return self.score(dropout(x, self.drop, self.training))

@@ -20,6 +20,7 @@ from msa.models.blocks import (
     ConvProjection,
     CrossmodalEncoders,
     GateEncoder,
+    InputGateEncoder,
     SequenceModel,
     missing_losses,
 )
@@ -132,8 +133,10 @@ class Similarity(nn.Module):
         self.count = count
         self.common = nn.ModuleDict({m: nn.Linear(inputs, width) for m in MODALITIES})
 
-    def forward(self, h: dict[str, Tensor], steps: dict[str, Steps]) -> Tensor:
-        """Mean divergence of the three modality pairs, a scalar."""
+    def forward(
+        self, h: dict[str, Tensor], hidden: dict[str, Tensor], steps: dict[str, Steps]
+    ) -> Tensor:
+        """Mean divergence of the three modality pairs, a scalar; reads ``h``."""
         gaussians = {}
         for m in MODALITIES:
             z = self.common[m](h[m])  # common space, (P, width)
@@ -156,8 +159,10 @@ class GaussianToMean(nn.Module):
             {m: nn.Linear(shapes[m].steps, width) for m in MODALITIES}
         )
 
-    def forward(self, hidden: dict[str, Tensor], steps: dict[str, Steps]) -> Tensor:
-        """Mean negative log-likelihood of the modalities, without its constant."""
+    def forward(
+        self, h: dict[str, Tensor], hidden: dict[str, Tensor], steps: dict[str, Steps]
+    ) -> Tensor:
+        """Mean negative log-likelihood, without its constant; reads ``hidden``."""
         f = torch.stack(
             [
                 self.common[m](steps[m].pad(hidden[m]).transpose(1, 2))
@@ -167,6 +172,23 @@ class GaussianToMean(nn.Module):
         mean = f.mean(0)
         variance = mean.var(-1, keepdim=True).clamp(min=VARIANCE_FLOOR)
         return (variance.log() + (f - mean) ** 2 / variance).mean() / 2
+
+
+def losses_of_all_steps(rebuilt: dict[str, Tensor], batch: Batch) -> dict[str, Tensor]:
+    """Smooth-L1 over every step of each modality, missing or not (eq. 19).
+
+    Parameters
+    ----------
+    rebuilt : dict of str to Tensor, shape (P, d_m)
+        Packed reconstructions.
+    batch : Batch
+    """
+    return {
+        f"reconstruction_{m}": F.smooth_l1_loss(
+            rebuilt[m], batch.steps[m].pack(batch.targets[m])
+        )
+        for m in MODALITIES
+    }
 
 
 class MITFRNet(SequenceModel):
@@ -186,16 +208,15 @@ class MITFRNet(SequenceModel):
         self.relate = CrossmodalEncoders(hyper)
         self.rebuild = reconstruction(shapes, hyper)
         self.uses_targets = self.rebuild is not None
+        self.reconstruction_losses = (
+            missing_losses if hyper.missing_steps_only else losses_of_all_steps
+        )
         self.compare = self._similarity(shapes)
+        gate = InputGateEncoder if hyper.input_gate else GateEncoder
         self.condense = nn.ModuleDict(
             {
-                m: GateEncoder(
-                    3 * d,
-                    RECURRENT_WIDTH[m],
-                    hyper.gate_layers,
-                    reads="inputs" if hyper.input_gate else "states",
-                    squash=hyper.input_gate,
-                    drop=hyper.gate_dropout,
+                m: gate(
+                    3 * d, RECURRENT_WIDTH[m], hyper.gate_layers, hyper.gate_dropout
                 )
                 for m in MODALITIES
             }
@@ -228,21 +249,7 @@ class MITFRNet(SequenceModel):
             hidden = self.rebuild.encode(h, steps)  # eq. 7, (P, 3d)
             rebuilt = self.rebuild.decode(hidden, steps)  # eq. 8, (P, d_m)
             outputs.reconstructions = rebuilt
-            outputs.losses |= self._reconstruction_losses(rebuilt, batch)
-        if self.compare is not None:
-            compared = hidden if self.hyper.gaussian_to_mean else h
-            outputs.losses["similarity"] = self.compare(compared, steps)  # 9-12, 21-22
+            outputs.losses |= self.reconstruction_losses(rebuilt, batch)
+        if self.compare is not None:  # eqs. 9-12, 21-22
+            outputs.losses["similarity"] = self.compare(h, hidden, steps)
         return outputs
-
-    def _reconstruction_losses(
-        self, rebuilt: dict[str, Tensor], batch: Batch
-    ) -> dict[str, Tensor]:
-        """Smooth-L1 over every step, missing or not (eq. 19)."""
-        if self.hyper.missing_steps_only:
-            return missing_losses(rebuilt, batch)
-        return {
-            f"reconstruction_{m}": F.smooth_l1_loss(
-                rebuilt[m], batch.steps[m].pack(batch.targets[m])
-            )
-            for m in MODALITIES
-        }

@@ -21,7 +21,7 @@ from msa.models.blocks import (
     Classifier,
     ConvProjection,
     CrossmodalEncoders,
-    GateEncoder,
+    InputGateEncoder,
     Reconstruction,
     SequenceHyper,
     SequenceModel,
@@ -76,13 +76,8 @@ class TFRNet(SequenceModel):
         self.uses_targets = self.rebuild is not None
         self.condense = nn.ModuleDict(
             {
-                m: GateEncoder(
-                    3 * d,
-                    RECURRENT_WIDTH[m],
-                    hyper.gate_layers,
-                    reads="inputs",
-                    squash=True,
-                    drop=hyper.gate_dropout,
+                m: InputGateEncoder(
+                    3 * d, RECURRENT_WIDTH[m], hyper.gate_layers, hyper.gate_dropout
                 )
                 for m in MODALITIES
             }
