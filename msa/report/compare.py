@@ -40,6 +40,13 @@ NOT_RUN = "not run yet"
 PARTS = ("paper", "ours", "difference", "seeds")
 """The rows of a system."""
 
+TUNED = (
+    "On CMU-MOSI six baselines have settings of a small search on validation; the "
+    "papers' models and TFR-Net have the papers' own ([how to read the pages]"
+    "(index.md))."
+)
+"""What readers of a table of systems have to know of their hyper-parameters."""
+
 TIME_PARTS = ("paper", "ours", "paper, ratio", "ours, ratio", "rounds")
 """The rows of a system in a table of running times."""
 
@@ -571,6 +578,8 @@ def state(page: str, cells: pd.DataFrame) -> str:
             "**Not the papers' features:** orders and shapes can be compared with the "
             f"paper, values cannot. {lines[0]}"
         )
+    if "mosi" in set(cells["dataset"]) and source_.studies[:1] == ("matrix-mosi",):
+        lines.append(TUNED)
     if done < len(cells) and source_.number == "seconds":
         lines.append(f"```bash\n{MEASURE}\n```")
     elif done < len(cells):
