@@ -578,8 +578,6 @@ def state(page: str, cells: pd.DataFrame) -> str:
             "**Not the papers' features:** orders and shapes can be compared with the "
             f"paper, values cannot. {lines[0]}"
         )
-    if "mosi" in set(cells["dataset"]) and source_.studies[:1] == ("matrix-mosi",):
-        lines.append(TUNED)
     if done < len(cells) and source_.number == "seconds":
         lines.append(f"```bash\n{MEASURE}\n```")
     elif done < len(cells):
@@ -588,9 +586,11 @@ def state(page: str, cells: pd.DataFrame) -> str:
         lines[0] += (
             " To run them:"
             if runs
-            else (" No study has them; under a table are the commands of its rows.")
+            else " No study has them; under a table are the commands of its rows."
         )
         lines += [f"```bash\n{commands}\n```"] if runs else []
+    if source_.studies[:1] == ("matrix-mosi",):
+        lines.append(TUNED)
     return "\n\n".join(lines)
 
 
