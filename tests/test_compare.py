@@ -263,7 +263,7 @@ def test_marks_compare_like_with_like(published):
 def test_running_times_are_ratios_to_the_papers_own_system(monkeypatch):
     seconds = {"MIT-FRNet": (2.0, 4.0), "MulT": (6.0, 6.0)}
 
-    def times(dataset, view, model, variant, rate):
+    def times(_, dataset, view, model, variant, rate):
         values = seconds.get(model, ()) if rate == 0.0 else ()
         index = [("cpu", "some processor", 1, i) for i, _ in enumerate(values)]
         names = ["device", "device_name", "threads", "round"]

@@ -54,9 +54,6 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         help="only these; MODEL/VARIANT measures another variant than the first",
     )
     parser.add_argument(
-        "--dataset", choices=DATASETS, default="mosi", help="default: mosi"
-    )
-    parser.add_argument(
         "--shapes",
         nargs="+",
         choices=KINDS,
@@ -81,14 +78,11 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "--threads", type=_positive, default=2, metavar="N", help="default: 2"
     )
     parser.add_argument(
-        "--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu"
-    )
-    parser.add_argument(
         "--save",
         action="store_true",
         help="merge the rows into results/benchmarks/models.csv, which the book shows",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    _add_where(parser)
     parser.set_defaults(command=_models)
     _add_runner(verbs)
     _add_rates(verbs)
@@ -128,16 +122,13 @@ def _add_rates(verbs: Any) -> None:
         help="only these missing rates (default: 0.0, 0.1, ..., 1.0)",
     )
     parser.add_argument(
-        "--rounds", type=_positive, default=3, metavar="N", help="default: 3"
-    )
-    parser.add_argument(
-        "--dataset", choices=DATASETS, default="mosi", help="default: mosi"
+        "--rounds",
+        type=_positive,
+        metavar="N",
+        help="default: 3, as studies have seeds",
     )
     parser.add_argument(
         "--threads", type=_positive, default=1, metavar="N", help="default: 1"
-    )
-    parser.add_argument(
-        "--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu"
     )
     parser.add_argument(
         "--save",
@@ -145,7 +136,7 @@ def _add_rates(verbs: Any) -> None:
         help="merge the rows into results/benchmarks/rates.csv; the verdicts on "
         "running time follow with the next `python -m msa study publish`",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    _add_where(parser)
     parser.set_defaults(command=_rates)
 
 
@@ -168,7 +159,7 @@ def _rates(options: argparse.Namespace) -> int:
         [_model_name(name) for name in options.models or rates.SYSTEMS],
         options.rates or RATES,
         dataset=options.dataset,
-        rounds=options.rounds,
+        rounds=options.rounds or rates.ROUNDS,
         threads=options.threads,
         device=options.device,
     ):
@@ -185,7 +176,8 @@ def _rates(options: argparse.Namespace) -> int:
     table = pd.DataFrame(rows).pivot_table(
         index="model", columns="missing_rate", values="seconds_per_epoch", sort=False
     )
-    print(f"Seconds per epoch, mean of {options.rounds} rounds, by missing rate:")
+    rounds = max(row["round"] for row in rows)
+    print(f"Seconds per epoch, mean of {rounds} rounds, by missing rate:")
     print(table.to_string(float_format=_number))
     return 0
 
@@ -215,9 +207,6 @@ def _add_runner(verbs: Any) -> None:
         "--only",
         choices=("pace", "growth"),
         help="runs per hour alone, or the growth of the cost alone (default: both)",
-    )
-    parser.add_argument(
-        "--dataset", choices=DATASETS, default="mosi", help="default: mosi"
     )
     parser.add_argument(
         "--models",
@@ -253,15 +242,23 @@ def _add_runner(verbs: Any) -> None:
         help="only these ways to do the grid",
     )
     parser.add_argument(
-        "--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu"
-    )
-    parser.add_argument(
         "--save",
         action="store_true",
         help="merge the rows into results/benchmarks/runner.csv and growth.csv",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
+    _add_where(parser)
     parser.set_defaults(command=_runner)
+
+
+def _add_where(parser: argparse.ArgumentParser) -> None:
+    """Add what every measurement can be told: on what, where, and how to answer."""
+    parser.add_argument(
+        "--dataset", choices=DATASETS, default="mosi", help="default: mosi"
+    )
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")
 
 
 def _positive(text: str) -> int:

@@ -20,6 +20,7 @@ from msa.bench.timing import entry_of, run_environment
 from msa.data.paths import results_dir
 from msa.data.registry import default_view
 from msa.models.base import Hyper, Model
+from msa.study.claims import rules
 from msa.train.batches import DeviceSplit
 from msa.train.metrics import RATES
 from msa.train.trainer import evaluate, fit
@@ -30,8 +31,8 @@ SYSTEMS = ("TFN", "MISA", "MulT", "TFR-Net", "MIT-FRNet")
 ROWS = 192
 """Training clips of one measurement, at least one mini-batch of every system."""
 
-ROUNDS = 3
-"""How often every system is measured at a rate, as a study has seeds."""
+ROUNDS = rules().seeds
+"""How often every system is measured at a rate: as often as claims ask for seeds."""
 
 KEYS = (
     *("dataset", "view", "encoder_mode", "missing_rate", "round", "model", "variant"),

@@ -34,33 +34,23 @@ def load_times(file: Path | None = None) -> pd.DataFrame:
 def save_times(rows: Sequence[dict[str, object]], file: Path | None = None) -> Path:
     """Merge new measurements into the published ones.
 
-    Numbers keep four significant digits: no time is known to more.
-
     Returns
     -------
     Path
         The file.
     """
-    file = file or times_file()
-    old, new = load_times(file), pd.DataFrame(rows)
-    merged = new if old.empty else pd.concat([old, new])
-    merged = merged.drop_duplicates(list(KEYS), keep="last")
-    order = {name: i for i, name in enumerate(trained_models())}
-    merged = merged.sort_values(
-        ["dataset", "shapes", "encoder_mode", "model"],
-        key=lambda column: column.map(order) if column.name == "model" else column,
-        kind="stable",
+    return merge_rows(
+        file or times_file(), rows, KEYS, ["dataset", "shapes", "encoder_mode", "model"]
     )
-    for column in ("seconds_per_epoch", "steps_per_second", "peak_memory_mb"):
-        merged[column] = merged[column].map(lambda value: float(f"{value:.4g}"))
-    write_atomically(file, merged.to_csv(index=False, lineterminator="\n").encode())
-    return file
 
 
 def merge_rows(
-    file: Path, rows: Sequence[dict[str, object]], keys: Sequence[str]
+    file: Path,
+    rows: Sequence[dict[str, object]],
+    keys: Sequence[str],
+    order: Sequence[str] = (),
 ) -> Path:
-    """Merge measurements into a published table, sorted by its keys.
+    """Merge measurements into a published table; systems keep the registry's order.
 
     Numbers keep four significant digits: no time is known to more.
 
@@ -71,12 +61,26 @@ def merge_rows(
     rows : sequence of dict
     keys : sequence of str
         Columns that say which row is which: a new row replaces an old one.
+    order : sequence of str, optional
+        Columns to sort by; the keys when left out.
+
+    Returns
+    -------
+    Path
+        The file.
     """
     merged = pd.DataFrame(rows)
     if file.is_file():
         merged = pd.concat([pd.read_csv(file), merged])
     merged = merged.drop_duplicates(list(keys), keep="last")
-    merged = merged.sort_values(list(keys), kind="stable")
+    places = {name: i for i, name in enumerate(trained_models())}
+    merged = merged.sort_values(
+        list(order or keys),
+        key=lambda column: (
+            column.map(places).fillna(len(places)) if column.name == "model" else column
+        ),
+        kind="stable",
+    )
     text = merged.to_csv(index=False, float_format="%.4g", lineterminator="\n")
     write_atomically(file, text.encode())
     return file

@@ -396,9 +396,7 @@ class BatchAxisReconstruction(Reconstruction):
         out = {}
         for m in MODALITIES:
             channels = steps[m].pad(x[m]).permute(2, 0, 1)  # (width, B, T)
-            everyone = channels.new_ones(channels.shape[:2], dtype=torch.bool)
-            rows = torch.arange(everyone.numel(), device=channels.device)
-            samples = Steps(everyone, rows)
+            samples = Steps.full(*channels.shape[:2], channels.device)
             recalled = self.encoders[m](channels.flatten(0, 1), samples)
             recalled = recalled.view(channels.shape).permute(1, 2, 0)  # (B, T, width)
             out[m] = steps[m].pack(recalled.contiguous())

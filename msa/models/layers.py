@@ -136,15 +136,19 @@ class Steps:
         self.rows = mask.flatten().nonzero()[:, 0] if rows is None else rows
         self.real = self
 
+    @classmethod
+    def full(cls, batch: int, steps: int, device: torch.device) -> Steps:
+        """Return B sequences of T steps, all of them real."""
+        everything = torch.ones(batch, steps, dtype=torch.bool, device=device)
+        return cls(everything, torch.arange(batch * steps, device=device))
+
     def with_padding(self) -> Steps:
         """Return steps that count padding as real (released variants only).
 
         What attends, convolves or pools by them sees the padding; recurrence still
         reads :attr:`real`, the sequences themselves.
         """
-        everything = torch.ones_like(self.mask)
-        count = self.batch * self.steps
-        padded = Steps(everything, torch.arange(count, device=self.mask.device))
+        padded = Steps.full(self.batch, self.steps, self.mask.device)
         padded.real = self
         return padded
 

@@ -127,6 +127,11 @@ def separate_encoders(
 class LearnedHub(nn.Module):
     """The coarse hub: k learned tokens, all of which are read (eqs. 4 and 7).
 
+    Parameters
+    ----------
+    tokens, width : int
+        Number k of tokens, and their width.
+
     Attributes
     ----------
     outputs : int

@@ -134,13 +134,17 @@ class TimeMap(nn.Module):
         for m, lengthen in self.maps.items():
             mapped = lengthen(steps[m].pad(h[m]).transpose(1, 2)).transpose(1, 2)
             h[m] = mapped.flatten(0, 1)  # (B·T_text, d)
-            there = mapped.new_ones(mapped.shape[:2], dtype=torch.bool)
-            steps[m] = Steps(there, torch.arange(len(h[m]), device=mapped.device))
+            steps[m] = Steps.full(*mapped.shape[:2], mapped.device)
         return h, steps
 
 
 class ZeroHub(nn.Module):
     """A hub of zeros, of which only the last token is read (3).
+
+    Parameters
+    ----------
+    tokens, width : int
+        Number k of tokens, and their width.
 
     Attributes
     ----------

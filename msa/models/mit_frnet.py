@@ -182,6 +182,11 @@ def losses_of_all_steps(rebuilt: dict[str, Tensor], batch: Batch) -> dict[str, T
     rebuilt : dict of str to Tensor, shape (P, d_m)
         Packed reconstructions.
     batch : Batch
+
+    Returns
+    -------
+    dict of str to scalar Tensor
+        ``"reconstruction_<modality>"``.
     """
     return {
         f"reconstruction_{m}": F.smooth_l1_loss(

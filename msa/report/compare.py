@@ -29,9 +29,10 @@ from msa.study.publish import (
     load_passport,
     load_runs,
     load_summary,
+    load_table,
     setting,
 )
-from msa.study.verdicts import PRINTED_NAMES, epoch_times
+from msa.study.verdicts import EPOCH_TIMES, PRINTED_NAMES, epoch_times
 from msa.train.config import RunConfig
 from msa.train.metrics import METRICS, RATES, mwa
 
@@ -268,6 +269,7 @@ class _Ours:
         self.runs = dict(list(load_runs().groupby(list(SYSTEM))))
         self.summary = _by_place(load_summary(), "missing_rate")
         self.sweeps = _by_place(load_aggregates(), "aggregate")
+        self.times = load_table(EPOCH_TIMES)
 
     def number(self, source_: Source, cell: Mapping[str, object]) -> dict[str, object]:
         rate = {"rate": cell["rate"], "seconds": cell["rate"]}.get(source_.number, 0.0)
@@ -320,7 +322,8 @@ class _Ours:
         place = self._place(str(cell["dataset"]))
         named = (cell[name] for name in _SYSTEM)
         dataset, model, variant = map(str, named)
-        cost = epoch_times(dataset, place["view"], model, variant, float(cell["rate"]))
+        rate = float(cell["rate"])
+        cost = epoch_times(self.times, dataset, place["view"], model, variant, rate)
         if cost.empty or place["encoder_mode"] != "frozen":
             return _nothing(NOT_RUN)
         found = {"ours": cost.mean(), "lo": cost.min(), "hi": cost.max()}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -215,9 +216,11 @@ class Evidence:
 
     def times(self, dataset: str, system: str, rate: float) -> pd.Series:
         """Return the measured seconds of an epoch, by machine and round."""
-        return epoch_times(
-            dataset, self.view, *parse_system(system), rate, self.results
-        )
+        return epoch_times(self._times, dataset, self.view, *parse_system(system), rate)
+
+    @cached_property
+    def _times(self) -> pd.DataFrame:
+        return load_table(EPOCH_TIMES, self.results)
 
     def number(
         self, place: Place, system: str, seeds: Sequence[int]
@@ -281,27 +284,32 @@ class Evidence:
         return self._truth[dataset]
 
 
+EPOCH_TIMES = "benchmarks/rates"
+"""Table of the seconds of an epoch that ``python -m msa bench rates`` measures."""
+
+
 def epoch_times(
-    dataset: str,
-    view: str,
-    model: str,
-    variant: str,
-    rate: float,
-    results: Path | None = None,
+    times: pd.DataFrame, dataset: str, view: str, model: str, variant: str, rate: float
 ) -> pd.Series:
-    """Load the seconds of an epoch that ``python -m msa bench rates`` measured.
+    """Pick the measured seconds of an epoch of one system at one missing rate.
+
+    Parameters
+    ----------
+    times : DataFrame
+        The table ``EPOCH_TIMES``; may be empty.
+    dataset, view, model, variant : str
+    rate : float
+        Missing rate.
 
     Returns
     -------
     Series
-        By device, its name, threads and round; empty if nothing was measured.
+        Seconds by device, its name, threads and round; empty if nothing was measured.
     """
     where = {"dataset": dataset, "view": view, "model": model, "variant": variant}
     where |= {"encoder_mode": "frozen", "missing_rate": rate}
     keys = ["device", "device_name", "threads", "round"]
-    times = load_table("benchmarks/rates", results).reindex(
-        columns=[*where, *keys, "seconds_per_epoch"]
-    )
+    times = times.reindex(columns=[*where, *keys, "seconds_per_epoch"])
     for column, value in where.items():
         times = times[times[column] == value]
     return times.set_index(keys)["seconds_per_epoch"]
