@@ -10,6 +10,7 @@ from IPython.display import Markdown
 
 from msa.report import beyond, duels
 from msa.report.labels import MISSING
+from msa.report.style import Picture
 from msa.train.config import RunConfig
 
 SEEDS = (111, 1111, 11111)
@@ -144,11 +145,16 @@ def test_noise_tells_which_seed_moved(stored):
         ]
     stored(load_runs=pd.DataFrame(runs))
     cells = beyond.noise_table("MAE").cells.set_index("What is drawn anew")
-    assert list(cells.index) == ["run seed", "masks", "data order"]
+    assert list(cells.index) == ["run seed", "masks", "data order", "all three"]
     assert cells.at["masks", "Mean"] == "1.000"
     assert cells.at["masks", "Standard deviation"].startswith("0.100 [")
     # 2 (2 * 0.1 / 0.005)^2 = 3200 runs to see a gain of 0.005
     assert cells.at["masks", "Seeds needed"] == "3200"
+    # Three variances of 0.1^2 add up: three times as many.
+    assert cells.at["all three", "Standard deviation"].startswith("0.173 [")
+    assert cells.at["all three", "Seeds needed"] == "9600"
+    assert "each needs 9600 seeds" in beyond.noise_in_words("MAE")
+    assert isinstance(beyond.noise_picture("MAE"), Picture)
     gain, what = beyond.smallest_gain("Non0_F1")
     assert (gain, what) == (0.006, "the smallest gain that MFMB-Net's text states")
     assert beyond.smallest_gain("MAE") == (0.005, "the margin of our rules for claims")

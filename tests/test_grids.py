@@ -10,6 +10,7 @@ from msa.study.grids import (
     BASELINES,
     CANDIDATES,
     POOLED,
+    REBUILDERS,
     SYSTEMS,
     WHAT_IS_MISSING,
     UnknownStudy,
@@ -150,7 +151,7 @@ def test_beyond_the_papers_every_run_asks_for_what_its_page_shows():
 
 def test_noise_moves_one_seed_at_a_time():
     configs = study("noise").configs
-    assert len(configs) == 3 * 3 * 10
+    assert len(configs) == 9 * 3 * 10
     for config in configs:
         moved = {
             "seed": config.seed != 1111,
@@ -159,6 +160,12 @@ def test_noise_moves_one_seed_at_a_time():
         }
         assert sum(moved.values()) == 1
     assert len({(c.seed, c.mask_seed, c.data_order_seed) for c in configs}) == 30
+    # One system's draws are complete before the next begins.
+    blocks = [
+        {c.model for c in configs[i : i + 30]} for i in range(0, len(configs), 30)
+    ]
+    assert all(len(block) == 1 for block in blocks)
+    assert set.union(*blocks) == {*BASELINES, *REBUILDERS}
 
 
 def test_an_unknown_study_is_refused_with_the_known_ones():

@@ -6,6 +6,7 @@ says which study has not been run yet.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
@@ -368,6 +369,9 @@ def _by_rule(metric: str) -> pd.DataFrame:
 
 # --- noise ----------------------------------------------------------------------------
 
+KINDS = ("run seed", "masks", "data order")
+"""What the noise study draws anew, one at a time."""
+
 
 def _noise(metric: str) -> pd.DataFrame:
     runs = load_runs("noise")
@@ -375,10 +379,42 @@ def _noise(metric: str) -> pd.DataFrame:
         return runs
     kinds = np.select(
         [runs["mask_seed"].notna(), runs["data_order_seed"].astype(str) != "1111"],
-        ["masks", "data order"],
-        default="run seed",
+        KINDS[1:],
+        default=KINDS[0],
     )
     return runs.assign(kind=kinds, value=runs[f"test_{metric}"])
+
+
+def _draws(own: pd.DataFrame) -> dict[str, dict[str, np.ndarray]]:
+    """Return the values of every draw, by system and by kind of seed."""
+    return {
+        model: {
+            kind: values
+            for kind in KINDS
+            if len(values := _values(own, model=model, kind=kind))
+        }
+        for model in system_order(own["model"])
+    }
+
+
+def _values(own: pd.DataFrame, model: str, kind: str) -> np.ndarray:
+    mine = own[(own["model"] == model) & (own["kind"] == kind)]
+    return mine["value"].dropna().to_numpy()
+
+
+def _together(draws: Sequence[np.ndarray]) -> float:
+    """Return the standard deviation of a sum whose parts vary as the draws do."""
+    if min(len(values) for values in draws) < 2:
+        return math.nan
+    return float(np.sqrt(sum(values.var(ddof=1) for values in draws)))
+
+
+def _seeds_needed(metric: str, deviation: float) -> str:
+    """Return the runs each of two systems needs to tell :func:`smallest_gain`."""
+    if math.isnan(deviation):
+        return MISSING
+    needed = 2 * (2 * deviation / smallest_gain(metric)[0]) ** 2
+    return f"{math.ceil(round(needed, 6))}"
 
 
 def noise_table(metric: str = "MAE") -> Shown:
@@ -391,40 +427,49 @@ def noise_table(metric: str = "MAE") -> Shown:
     if own.empty:
         return not_run("noise")
     rows = []
-    for (model, kind), group in own.groupby(["model", "kind"], sort=False):
-        values = group["value"].dropna()
-        lo, hi = _spread_interval(values.to_numpy())
-        needed = 2 * (2 * values.std(ddof=1) / smallest_gain(metric)[0]) ** 2
-        rows.append(
-            {
-                "System": model,
-                "What is drawn anew": kind,
-                "Runs": len(values),
-                "Mean": printed(metric, float(values.mean())),
-                "Standard deviation": f"{printed(metric, float(values.std(ddof=1)))} "
-                f"[{printed(metric, lo)} to {printed(metric, hi)}]",
-                "Least": printed(metric, float(values.min())),
-                "Most": printed(metric, float(values.max())),
-                "Seeds needed": f"{np.ceil(round(needed, 6)):.0f}",
-            }
-        )
+    for model, by_kind in _draws(own).items():
+        parts = {kind: [values] for kind, values in by_kind.items()}
+        if len(parts) == len(KINDS):
+            parts["all three"] = list(by_kind.values())
+        for kind, draws in parts.items():
+            values = np.concatenate(draws)
+            alone = len(draws) == 1
+            deviation = _together(draws)
+            lo, hi = _spread_interval(draws)
+            rows.append(
+                {
+                    "System": model,
+                    "What is drawn anew": kind,
+                    "Runs": len(values),
+                    "Mean": printed(metric, float(values.mean())),
+                    "Standard deviation": f"{printed(metric, deviation)} "
+                    f"[{printed(metric, lo)} to {printed(metric, hi)}]",
+                    "Least": printed(metric, float(values.min())) if alone else "",
+                    "Most": printed(metric, float(values.max())) if alone else "",
+                    "Seeds needed": _seeds_needed(metric, deviation),
+                }
+            )
     size, what = smallest_gain(metric)
     caption = (
         f"{axis_label(metric)} when one kind of seed is drawn anew and the others are "
-        f"fixed. Seeds needed: runs of each of two systems until a difference of "
+        "fixed; all three: the variances added, as if they did not interact. Seeds "
+        f"needed: runs of each of two systems until a difference of "
         f"{printed(metric, size)}, {what}, is twice its standard error. "
         f"{describe(own)}"
     )
     return plain_table(pd.DataFrame(rows), own, f"noise-{metric}", caption)
 
 
-def _spread_interval(values: np.ndarray) -> tuple[float, float]:
-    """Bootstrap interval of a standard deviation."""
-    if len(values) < 3:
+def _spread_interval(draws: Sequence[np.ndarray]) -> tuple[float, float]:
+    """Bootstrap interval of :func:`_together`."""
+    if min(len(values) for values in draws) < 3:
         return np.nan, np.nan
     rng = np.random.default_rng(0)
-    drawn = values[rng.integers(len(values), size=(1000, len(values)))]
-    return interval(drawn.std(axis=1, ddof=1))
+    variance = np.zeros(1000)
+    for values in draws:
+        drawn = values[rng.integers(len(values), size=(len(variance), len(values)))]
+        variance += drawn.var(axis=1, ddof=1)
+    return interval(np.sqrt(variance))
 
 
 def noise_picture(metric: str = "MAE") -> Shown:
@@ -432,25 +477,23 @@ def noise_picture(metric: str = "MAE") -> Shown:
     own = _noise(metric)
     if own.empty:
         return not_run("noise")
-    models, kinds = system_order(own["model"]), ("run seed", "masks", "data order")
+    by_model = _draws(own)
+    step = 0.8 / len(by_model)
     with house_style():
         figure, axis = plt.subplots(figsize=(8.4, 4.0), layout="constrained")
-        for number, kind in enumerate(kinds):
-            for offset, model in enumerate(models):
-                values = own.loc[
-                    (own["kind"] == kind) & (own["model"] == model), "value"
-                ].map(lambda v: shown(metric, v))
-                place = number + 0.22 * (offset - (len(models) - 1) / 2)
-                style = system_style(model)
+        for offset, (model, by_kind) in enumerate(by_model.items()):
+            style = system_style(model)
+            for kind, values in by_kind.items():
+                left = KINDS.index(kind) - step * (len(by_model) - 1) / 2
                 axis.plot(
-                    np.full(len(values), place),
-                    values,
+                    np.full(len(values), left + step * offset),
+                    [shown(metric, value) for value in values],
                     ls="",
                     marker=style.marker,
                     color=style.colour,
-                    label=model if number == 0 else None,
+                    label=model if kind == KINDS[0] else None,
                 )
-        axis.set_xticks(range(len(kinds)), [f"{k} drawn anew" for k in kinds])
+        axis.set_xticks(range(len(KINDS)), [f"{k} drawn anew" for k in KINDS])
         axis.set_ylabel(axis_label(metric))
         figure.legend(loc="outside right upper")
     alt = noise_in_words(metric)
@@ -459,17 +502,41 @@ def noise_picture(metric: str = "MAE") -> Shown:
 
 
 def noise_in_words(metric: str = "MAE") -> str:
-    """Say how much each kind of seed moves a metric, mean over the systems."""
+    """Say how much each kind of seed moves a metric, and how many seeds that asks."""
     own = _noise(metric)
     if own.empty:
         return "No run of the study `noise` is published yet."
-    spreads = own.groupby(["kind", "model"])["value"].std().groupby("kind").mean()
-    told = ", ".join(f"{kind} {printed(metric, s)}" for kind, s in spreads.items())
+    draws = _draws(own)
+    told = []
+    for kind in KINDS:
+        spreads = [
+            values[kind].std(ddof=1)
+            for values in draws.values()
+            if len(values.get(kind, ())) > 1
+        ]
+        if spreads:
+            told.append(f"{kind} {printed(metric, float(np.mean(spreads)))}")
     size, what = smallest_gain(metric)
-    return (
-        f"Standard deviation of {axis_label(metric)}, mean over systems: {told}; "
-        f"{what} is {printed(metric, size)}."
+    words = (
+        f"Standard deviation of {axis_label(metric)}, mean over {len(draws)} "
+        f"system{'s' if len(draws) > 1 else ''} ({', '.join(draws)}), missing rate "
+        f"{', '.join(sorted({str(rate) for rate in own['missing_rate']}))}: "
+        f"{', '.join(told)}; {what} is {printed(metric, size)}."
     )
+    totals = {
+        model: _together(list(by_kind.values()))
+        for model, by_kind in draws.items()
+        if len(by_kind) == len(KINDS) and min(map(len, by_kind.values())) > 1
+    }
+    if totals:
+        least, most = min(totals, key=totals.get), max(totals, key=totals.get)
+        words += (
+            " To tell two systems that far apart, if the three kinds add up, each "
+            f"needs {_seeds_needed(metric, totals[least])} seeds where runs differ as "
+            f"{least}'s do, and {_seeds_needed(metric, totals[most])} where they "
+            f"differ as {most}'s do."
+        )
+    return words
 
 
 # --- reconstruction -------------------------------------------------------------------
