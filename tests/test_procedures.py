@@ -277,6 +277,46 @@ def test_the_memory_of_self_mm_has_a_row_per_training_sample():
     assert not any("memory" in name for name in model.state_dict())
 
 
+def test_unimodal_tasks_of_self_mm_count_from_the_third_epoch():
+    model, curves = build("Self-MM", "paper"), {}
+    heads = [p for m in MODALITIES for p in model.branches[m].parameters()]
+    start = sum(float(p.detach().abs().sum()) for p in heads)
+    sizes = []
+
+    def look(_):
+        sizes.append(sum(float(p.detach().abs().sum()) for p in heads))
+
+    splits = make_split(8, 1), make_split(5, 2)
+    hyper = hyper_of("Self-MM", batch_size=4)
+    torch.manual_seed(4)
+    result = fit(model, *splits, hyper, seed=3, max_epochs=3, watch=look)
+    for row in result.curves:
+        if row["term"].startswith("unimodal"):
+            curves.setdefault(row["epoch"], []).append(row["value"])
+    assert curves[1] == curves[2] == [0.0] * 3
+    assert min(curves[3]) > 0
+    # Until then the L2 penalty alone moves their heads (see the ledger): they shrink.
+    assert start > sizes[0] > sizes[1]
+
+
+def test_a_text_task_cannot_reach_a_prediction_under_a_frozen_encoder():
+    model, batch = build("Self-MM", "paper").eval(), make_batch(LENGTHS)
+    vectors = model.vectors(batch)
+
+    def reached(branch):
+        score = model.branches[branch](vectors[branch])[1].sum()
+        trained = dict(model.named_parameters())
+        found = torch.autograd.grad(
+            score, trained.values(), retain_graph=True, allow_unused=True
+        )
+        pairs = zip(trained, found, strict=True)
+        return {name for name, gradient in pairs if gradient is not None}
+
+    assert not reached("text") & reached("fusion")
+    assert reached("audio") & reached("fusion")
+    assert reached("vision") & reached("fusion")
+
+
 def test_self_mm_predicts_by_the_multimodal_task_alone():
     model, batch = build("Self-MM", "paper").eval(), make_batch(LENGTHS)
     before = model(batch).prediction

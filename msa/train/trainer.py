@@ -34,8 +34,9 @@ class Fit:
     ----------
     curves : list of dict
         Rows ``epoch, split, term, value``: every loss term, unweighted, and the
-        weighted ``"total"``, for train (mean over the epoch's batches) and valid. A
-        stage before the last puts its name in front: ``"<stage>_<term>"``.
+        weighted ``"total"``, for train (mean over the epoch's batches) and valid. Terms
+        that a model takes in its training objective only are not in the ``"total"`` of
+        valid. A stage before the last puts its name in front: ``"<stage>_<term>"``.
     best_epoch : int
         Epoch with the lowest validation task loss, whose weights the model now has.
     epochs : int
