@@ -52,9 +52,8 @@ def results(tmp_path_factory):
     truth = load("demo").splits["test"].labels.numpy()
 
     def record(off, **fields):
-        config = RunConfig.resolve(
-            dataset="demo", model="TFR-Net", missing_rate=0.5, **fields
-        )
+        usual = {"dataset": "demo", "model": "TFR-Net", "missing_rate": 0.5}
+        config = RunConfig.resolve(**usual | fields)
         # The sign of the error alternates, so that the two runs' errors differ by
         # exactly the difference of ``off`` on every clip.
         prediction = truth + off * np.where(np.arange(len(truth)) % 2, 1, -1)
@@ -78,21 +77,50 @@ def results(tmp_path_factory):
     store.write(record(0.5, seed=1111, variant="released"))
     store.write(record(0.375, seed=1111, hyper={"causal": True}))
     store.write(record(0.5, seed=111, variant="released"))  # without its pair
+    # The released loop of MFMB-Net drops its last batch, whose clips are easy for the
+    # paper variant: only the others may be compared.
+    easy = np.where(np.arange(len(truth)) < len(truth) - 5, 1.0, 0.0)
+    dropped = np.where(easy, 1.0, np.nan)
+    store.write(record(0.25 * easy, seed=1111, model="MFMB-Net"))
+    store.write(record(0.5 * dropped, seed=1111, model="MFMB-Net", variant="released"))
     folder = tmp_path / "results"
     publish(store, folder)
     switches.publish_switches(folder)
+    demo = RunConfig.resolve(dataset="demo", model="TFR-Net")
+    place = {"dataset": "demo", "view": demo.view, "encoder": demo.encoder}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MSA_RESULTS", str(folder))
+        patch.setattr(released, "_place", lambda: place)
         yield folder
 
 
 def test_a_change_is_paired_with_the_paper_variant_on_shared_seeds(results):
     rows = switches.load_switches(results)
+    rows = rows[rows["model"] == "TFR-Net"]
     mae = rows[rows["metric"] == "MAE"].set_index("change")
     assert mae.loc[ALL, "n"] == 1
     assert mae.loc[ALL, "difference"] == pytest.approx(0.25, abs=1e-6)
     assert mae.loc["Causal masks", "difference"] == pytest.approx(0.125, abs=1e-6)
     assert set(mae.index) == {ALL, "Causal masks"}
+
+
+def test_only_clips_that_both_variants_scored_are_compared(results):
+    rows = switches.load_switches(results)
+    mae = rows[(rows["metric"] == "MAE") & (rows["model"] == "MFMB-Net")].iloc[0]
+    clips = len(load("demo").splits["test"].labels)
+    assert mae["clips"] == clips - 5
+    assert mae["paper"] == pytest.approx(0.25, abs=1e-6)
+    assert mae["difference"] == pytest.approx(0.25, abs=1e-6)
+    caption = released.variants_table(["MAE"], [0.5]).caption
+    assert f"MFMB-Net: on the {clips - 5} clips" in caption
+    assert "TFR-Net: on" not in caption
+
+
+def test_results_of_another_data_set_are_not_shown(results, monkeypatch):
+    elsewhere = {"dataset": "mosi", "view": "clip-context", "encoder": "minilm"}
+    monkeypatch.setattr(released, "_place", lambda: elsewhere)
+    table = released.effects_table("TFR-Net", "MAE", [0.5])
+    assert set(table.cells["rate 0.5"]) == {released.NOT_RUN}
 
 
 def test_a_row_that_was_not_run_says_so(results):
@@ -108,7 +136,7 @@ def test_the_side_by_side_table_has_both_values(results):
     cells = released.variants_table(["MAE"], [0.5]).cells
     row = cells[cells["System"] == "TFR-Net"].iloc[0]
     assert row.iloc[2:4].tolist() == ["0.250", "0.500"]
-    other = cells[cells["System"] == "MFMB-Net"].iloc[0]
+    other = cells[cells["System"] == "MIT-FRNet"].iloc[0]
     assert set(other.iloc[2:]) == {released.NO_PAIR}
 
 
@@ -116,4 +144,4 @@ def test_the_figure_says_in_words_what_it_shows(results):
     picture = released.effects_figure("MAE")
     assert "TFR-Net as released" in picture.alt
     assert "+0.250" in picture.alt
-    assert "MFMB-Net as released: not run yet." in picture.alt
+    assert "MIT-FRNet as released: not run yet." in picture.alt

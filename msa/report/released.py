@@ -22,6 +22,7 @@ from msa.report.labels import (
 )
 from msa.report.style import Picture, house_style, system_style
 from msa.report.tables import Table, commands_of, no_marks
+from msa.study.grids import study
 from msa.study.publish import load_runs
 from msa.study.switches import load_switches
 from msa.train.metrics import METRICS
@@ -96,7 +97,7 @@ def effects_table(model: str, metric: str, rates: Sequence[float]) -> Table:
 
 def variants_table(metrics: Sequence[str], rates: Sequence[float]) -> Table:
     """Put the paper and the released variant of every system side by side."""
-    stored = load_switches()
+    stored = _stored()
     stored = stored[stored["change"] == ALL]
     rows = []
     for rate in rates:
@@ -150,7 +151,7 @@ def effects_figure(metric: str) -> Picture:
                 loc="outside lower center",
                 ncols=len(entries),
             )
-        stored = load_switches()
+        stored = _stored()
         caption = (
             f"Change of {axis_label(metric)} by each difference, paired with the paper "
             f"variant, 95 % intervals. {_where(_runs_of(stored), stored)}"
@@ -212,8 +213,22 @@ def _in_words(found: pd.DataFrame, metric: str, model: str) -> str:
     )
 
 
-def _effects(model: str, metric: str) -> pd.DataFrame:
+def _place() -> dict[str, str]:
+    """Return the data set, view and encoder that the study of the changes has."""
+    config = study("mosi-released").configs[0]
+    return {name: getattr(config, name) for name in ("dataset", "view", "encoder")}
+
+
+def _stored() -> pd.DataFrame:
+    """Return the stored differences of that place; others may be stored beside them."""
     stored = load_switches()
+    for column, value in _place().items():
+        stored = stored[stored[column] == value]
+    return stored
+
+
+def _effects(model: str, metric: str) -> pd.DataFrame:
+    stored = _stored()
     return stored[(stored["model"] == model) & (stored["metric"] == metric)]
 
 
@@ -227,7 +242,14 @@ def _where(runs: pd.DataFrame, found: pd.DataFrame) -> str:
     if runs.empty:
         return f"Nothing of it is stored yet: {NOT_RUN}."
     rates = span(sorted(found["missing_rate"].unique()))
-    return f"{describe(runs)} Compared at {rates}."
+    fewer = found[found["clips"] < found["clips"].max()]
+    left_out = "".join(
+        f" {model}: on the {clips:.0f} clips that the released code does not drop "
+        "from its last batch, instead of "
+        f"{found['clips'].max():.0f}."
+        for model, clips in fewer.groupby("model")["clips"].min().items()
+    )
+    return f"{describe(runs)} Compared at {rates}.{left_out}"
 
 
 def _effect(metric: str, cell: pd.DataFrame) -> str:

@@ -26,14 +26,15 @@ TABLE = "released"
 
 COLUMNS = (
     *("dataset", "view", "encoder", "model", "change", "missing_rate", "metric"),
-    *("seeds", "n", "paper", "released", "difference", "lo", "hi", "runs"),
+    *("seeds", "n", "clips", "paper", "released", "difference", "lo", "hi", "runs"),
 )
 
 
 def publish_switches(results: Path | None = None) -> tuple[str, ...]:
     """Pair every published change with the paper variant and store the differences.
 
-    Seeds that both have are compared, on the same masks and clips. Data sets whose
+    Seeds that both have are compared, on the same masks and clips: those that neither
+    leaves out (a released variant drops its last incomplete batch). Data sets whose
     labels are not on this machine keep their stored rows.
 
     Returns
@@ -54,7 +55,9 @@ def publish_switches(results: Path | None = None) -> tuple[str, ...]:
             here = (kept["dataset"] == dataset) & (kept["view"] == view)
             rows += kept[here & (kept["encoder"] == encoder)].to_dict("records")
             continue
-        made = {m: load_predictions(dataset, m, results) for m in RELEASED_MODELS}
+        made: dict[str, np.ndarray] = {}
+        for model in RELEASED_MODELS:
+            made |= load_predictions(dataset, model, results)
         score = cache(partial(_score, made, truth, source(dataset, view).scale))
         where = {"dataset": dataset, "view": view, "encoder": encoder}
         rows += _compared(group, where, score)
@@ -67,17 +70,22 @@ def load_switches(results: Path | None = None) -> pd.DataFrame:
 
 
 def _score(
-    predictions: Mapping[str, Mapping[str, np.ndarray]],
+    predictions: Mapping[str, np.ndarray],
     truth: np.ndarray,
     scale: str,
-    model: str,
     run_id: str,
-) -> Scored:
-    return scored([predictions[model][run_id]], truth, scale)
+    partner: str,
+) -> tuple[Scored, int]:
+    """Score a run on the clips that both it and its partner have, and count them."""
+    both = ~np.isnan(predictions[run_id]) & ~np.isnan(predictions[partner])
+    shared = np.where(both, predictions[run_id], np.nan)
+    return scored([shared], truth, scale), int(both.sum())
 
 
 def _compared(
-    runs: pd.DataFrame, where: dict[str, str], score: Callable[[str, str], Scored]
+    runs: pd.DataFrame,
+    where: dict[str, str],
+    score: Callable[[str, str], tuple[Scored, int]],
 ) -> list[dict[str, object]]:
     """Rows of one data set and encoder."""
     published = set(runs["run_id"])
@@ -96,18 +104,21 @@ def _compared(
                 if pairs:
                     key = {**where, "model": model, "change": name}
                     key["missing_rate"] = rate
-                    rows += _rows(key, pairs, lambda run, m=model: score(m, run))
+                    rows += _rows(key, pairs, score)
     return rows
 
 
 def _rows(
     key: dict[str, object],
     pairs: list[tuple[int, str, str]],
-    score: Callable[[str], Scored],
+    score: Callable[[str, str], tuple[Scored, int]],
 ) -> list[dict[str, object]]:
     """One row per metric of one change at one rate."""
-    plain = together([score(run) for _, run, _ in pairs])
-    changed = together([score(run) for _, _, run in pairs])
+    of_plain = [score(first, second) for _, first, second in pairs]
+    of_changed = [score(second, first) for _, first, second in pairs]
+    plain = together([found for found, _ in of_plain])
+    changed = together([found for found, _ in of_changed])
+    clips = min(count for _, count in of_plain)
     means = {"paper": estimate(plain), "released": estimate(changed)}
     return [
         {
@@ -115,6 +126,7 @@ def _rows(
             "metric": metric,
             "seeds": " ".join(str(seed) for seed, _, _ in pairs),
             "n": found.n,
+            "clips": clips,
             **{column: each[metric].mean for column, each in means.items()},
             "difference": found.mean,
             "lo": found.lo,
