@@ -184,7 +184,7 @@ def convergence(curves: pd.DataFrame, runs: pd.DataFrame, name: str) -> Picture:
         caption = (
             "Loss by epoch, unweighted terms and their weighted total; a line per "
             "seed, a dotted line at the epoch whose weights are tested (lowest "
-            f"validation MAE). {describe(runs)}"
+            f"validation task loss). {describe(runs)}"
         )
         alt = "Loss curves by epoch. " + " ".join(
             _convergence_in_words(curves[_is(curves, s)], system_name(*s))
