@@ -18,7 +18,6 @@ from msa.models.registry import MODELS, model_entry
 from msa.report import figures, tables
 from msa.report.labels import (
     NoResults,
-    against_reference,
     best_and_worst,
     describe,
     frames_of,
@@ -184,22 +183,6 @@ def test_words_for_the_extremes(summary):
         "at rate 1.0 from MFMB-Net 1.400 (best) to constant 1.420."
     )
     assert "constant" not in best_and_worst(summary, "Corr")
-
-
-def test_words_for_the_comparison_with_the_reference(summary):
-    # MAE: MFMB-Net is below text-linear at both rates, but only at 0.0 does its upper
-    # bound 0.93 stay below the lower bound 0.94. Corr: above at 0.0 only.
-    assert against_reference(summary, "MAE") == (
-        "Better than text-linear in mean MAE: MFMB-Net at 2 of 2 rates (intervals "
-        "apart at 1), constant at 0 of 2 rates (intervals apart at 0)."
-    )
-    assert against_reference(summary, "Corr") == (
-        "Better than text-linear in mean Corr: MFMB-Net at 1 of 2 rates (intervals "
-        "apart at 0)."
-    )
-
-
-# --- selections -----------------------------------------------------------------------
 
 
 def test_a_selection_without_results_says_what_there_is(runs):

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from msa.data.registry import source
+from msa.data.text import default_encoder
 from msa.report.beyond import Shown, not_run, plain_table, turned
 from msa.report.figures import closed_picture
 from msa.report.labels import (
@@ -24,6 +25,7 @@ from msa.report.labels import (
 )
 from msa.report.style import Picture, house_style, system_order, system_style
 from msa.study.claims import rules
+from msa.study.grids import in_view
 from msa.study.pairs import load_pairs
 from msa.study.publish import load_runs, load_summary
 from msa.study.stats import holm
@@ -33,6 +35,17 @@ FEW = rules().seeds
 """Seeds below which nothing is said of other seeds."""
 
 _P_VALUES = ("p, seeds and clips", "p, seeds")
+
+LINEAR = "text-linear"
+"""The reference that a network has to beat."""
+
+SURELY = (
+    "Surely: the 95 % interval lies on one side of 0; with one seed it knows nothing "
+    "of others."
+)
+"""What :func:`against_linear` means by it."""
+
+_RATE = r"[\d.]+"
 
 # --- head to head ---------------------------------------------------------------------
 
@@ -48,7 +61,7 @@ def duel_table(first: str, second: str, dataset: str, view: str) -> Shown:
     """
     own = _duel(first, second, dataset, view)
     if own.empty:
-        return not_run(f"matrix-{dataset}")
+        return not_run(in_view(f"matrix-{dataset}", view))
     metrics = ["MAE", "Corr", "Mult_acc_5"]
     p_values, rows = _p_values(own), []
     for at, group in own.groupby("at", sort=False):
@@ -95,7 +108,7 @@ def _place(at: str) -> str:
 def duel_picture(first: str, second: str, dataset: str, view: str) -> Picture | None:
     """Draw the gain of one system over another by missing rate; None without runs."""
     own = _duel(first, second, dataset, view)
-    own = own[own["at"].str.fullmatch(r"[\d.]+")]
+    own = own[own["at"].str.fullmatch(_RATE)]
     if own.empty:
         return None  # the table says what to run
     own = own.assign(rate=own["at"].astype(float))
@@ -134,7 +147,7 @@ def duel_picture(first: str, second: str, dataset: str, view: str) -> Picture | 
 def duel_in_words(first: str, second: str, dataset: str, view: str) -> str:
     """Count the missing rates at which one system is better in MAE, and how surely."""
     own = _duel(first, second, dataset, view)
-    own = own[(own["metric"] == "MAE") & own["at"].str.fullmatch(r"[\d.]+")]
+    own = own[(own["metric"] == "MAE") & own["at"].str.fullmatch(_RATE)]
     title = source(dataset, view).title
     if own.empty:
         return f"{first} and {second} have not met on {title} yet."
@@ -147,6 +160,58 @@ def duel_in_words(first: str, second: str, dataset: str, view: str) -> str:
         f"{(enough['lo'] > 0).sum()} of them for {first} and at "
         f"{(enough['hi'] < 0).sum()} for {second}."
     )
+
+
+def against_linear(
+    dataset: str, view: str, metric: str, systems: Sequence[str] | None = None
+) -> str:
+    """Say where systems are surely better or worse than the linear reader of text.
+
+    Parameters
+    ----------
+    dataset, view : str
+    metric : str
+        Metric key.
+    systems : sequence of str, optional
+        All that were compared when left out.
+    """
+    pairs = load_pairs()
+    own = pairs[
+        (pairs["dataset"] == dataset)
+        & (pairs["view"] == view)
+        & (pairs["metric"] == metric)
+        & (pairs["second"] == LINEAR)
+        & pairs["at"].str.fullmatch(_RATE)
+    ].dropna(subset="gain")
+    if systems is not None:
+        own = own[own["first"].isin(systems)]
+    title = source(dataset, view).title
+    if own.empty:
+        return f"{title}: nothing is compared with {LINEAR} yet."
+    told = [
+        f"{first} {_surely(line)}"
+        for first in system_order(own["first"])
+        for line in [own[own["first"] == first]]
+    ]
+    return (
+        f"{title}, {METRICS[metric].name} against {LINEAR}, paired over seeds and test "
+        f"clips: {'; '.join(told)}."
+    )
+
+
+def _surely(line: pd.DataFrame) -> str:
+    """Say at which missing rates one system's interval is on either side of 0."""
+    better, worse = line.loc[line["lo"] > 0, "at"], line.loc[line["hi"] < 0, "at"]
+    low, high = line["n"].min(), line["n"].max()
+    seeds = f"{low:.0f}" if low == high else f"{low:.0f} to {high:.0f}"
+    return (
+        f"is surely better at {_rates(better)}, surely worse at {_rates(worse)} of "
+        f"{len(line)} missing rates ({seeds} seed{'s' if high > 1 else ''} a rate)"
+    )
+
+
+def _rates(at: pd.Series) -> str:
+    return f"{len(at)} ({', '.join(at)})" if len(at) else "0"
 
 
 def _duel(first: str, second: str, dataset: str, view: str) -> pd.DataFrame:
@@ -181,7 +246,7 @@ def f1_table(
     """
     wide = _f1(dataset, view)
     if wide.empty:
-        return not_run(f"matrix-{dataset}")
+        return not_run(in_view(f"matrix-{dataset}", view))
     correct, swapped, accuracy = _f1_keys(dataset, view)
     own = wide[wide["missing_rate"].isin(list(rates))]
     places = own.groupby("missing_rate")[[correct, swapped]].rank(ascending=False)
@@ -263,6 +328,7 @@ def f1_in_words(dataset: str, view: str) -> str:
 def _main(frame: pd.DataFrame, dataset: str, view: str) -> pd.DataFrame:
     own = main_runs(frame)
     keep = (own["dataset"] == dataset) & (own["view"] == view)
+    keep &= own["encoder"] == default_encoder(source(dataset, view).language)
     return own[keep & (own["encoder_mode"] == "frozen")]
 
 

@@ -9,8 +9,9 @@ from IPython.display import HTML
 
 from msa.data.registry import source
 from msa.report.claims import verdicts
-from msa.report.labels import against_reference, main_runs, span
-from msa.study.publish import load_runs, load_summary
+from msa.report.duels import SURELY, against_linear
+from msa.report.labels import main_runs, span
+from msa.study.publish import load_runs
 from msa.study.verdicts import CONSISTENT, REFUTED, REPRODUCED, UNFINISHED, VERDICTS
 
 PAPERS = {
@@ -59,7 +60,7 @@ def _card(paper: str, runs: pd.DataFrame) -> str:
     facts = {
         "Data": _data(own),
         "How sure": _certainty(own),
-        "Measured": _measured(paper),
+        "Measured": _measured(paper, own),
     }
     lines = "".join(
         f"<dt>{html.escape(name)}</dt><dd>{html.escape(text)}</dd>"
@@ -100,16 +101,11 @@ def _data(runs: pd.DataFrame) -> str:
     return "; ".join(f"{source(d, v).title} ({v} features)" for d, v in pairs)
 
 
-def _measured(paper: str) -> str:
+def _measured(paper: str, runs: pd.DataFrame) -> str:
     """Compare with the linear reference, on every data set, in MAE."""
-    summary = main_runs(load_summary())
-    summary = summary[summary["model"].isin([paper, "text-linear"])]
-    told = [
-        f"{source(*place).title}: {against_reference(part, 'MAE')}"
-        for place, part in summary.groupby(["dataset", "view"])
-        if paper in set(part["model"])
-    ]
-    return " ".join(told) or "nothing yet"
+    places = runs[["dataset", "view"]].drop_duplicates().itertuples(index=False)
+    told = [against_linear(*place, "MAE", [paper]) for place in places]
+    return " ".join([*told, SURELY]) if told else "nothing yet"
 
 
 def _certainty(runs: pd.DataFrame) -> str:

@@ -285,52 +285,6 @@ def best_and_worst(summary: pd.DataFrame, metric: str) -> str:
     return f"{axis_label(metric)}: {'; '.join(words)}."
 
 
-def against_reference(
-    summary: pd.DataFrame, metric: str, reference: str = "text-linear"
-) -> str:
-    """Say in words at how many rates each system is better than a reference.
-
-    Parameters
-    ----------
-    summary : DataFrame
-        ``model, variant, missing_rate, metric, mean, lo, hi`` of one data set.
-    metric : str
-        Metric key.
-    reference : str
-        Model to compare with.
-
-    Returns
-    -------
-    str
-        Per system: rates at which its mean is better, and among them those at which
-        the two intervals do not touch (a cautious reading: intervals that overlap may
-        still belong to different systems).
-    """
-    own = summary[summary["metric"] == metric].dropna(subset="mean")
-    bar = own[own["model"] == reference]
-    words = []
-    for model, variant in systems_of(own):
-        if model == reference:
-            continue
-        mine = own[(own["model"] == model) & (own["variant"] == variant)]
-        both = mine.merge(bar, on="missing_rate", suffixes=("", "_bar"))
-        if METRICS[metric].higher_is_better:
-            better = both["mean"] > both["mean_bar"]
-            apart = both["lo"] > both["hi_bar"]
-        else:
-            better = both["mean"] < both["mean_bar"]
-            apart = both["hi"] < both["lo_bar"]
-        words.append(
-            f"{system_name(model, variant)} at {better.sum()} of {len(both)} rates "
-            f"(intervals apart at {apart.sum()})"
-        )
-    if bar.empty or not words:
-        return f"There is nothing to compare with {reference} here."
-    return (
-        f"Better than {reference} in mean {METRICS[metric].name}: {', '.join(words)}."
-    )
-
-
 def training_in_words(record: RunRecord) -> str:
     """Say in words what was trained, for how long, and how large it is."""
     config = record.config
