@@ -241,12 +241,27 @@ def test_runs_on_other_data_are_refused(store, folder):
     own = load("mosi").sha256
     store.write(record(environment={"data_sha256": own}))
     publish(store, folder)
-    stale = record(environment={"data_sha256": "0" * 64})
+    before = contents(folder)
+    stale = record(error=0.5, curves=3, environment={"data_sha256": "0" * 64})
     store.write(stale)
     with pytest.raises(
         PublishError, match=f"other data .*{own[:12]}.*{stale['run_id']}"
-    ):
+    ) as caught:
         publish(store, folder)
+    assert contents(folder) == before
+    assert "from the store, then run" in str(caught.value)  # its row is a good one
+
+
+def test_published_runs_on_other_data_are_refused(store, folder, tmp_path, monkeypatch):
+    stale = record(environment={"data_sha256": "0" * 64})
+    store.write(stale)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("MSA_DATA", str(tmp_path / "nothing here"))
+        publish(store, folder)  # nothing to compare with
+    before = contents(folder)
+    with pytest.raises(PublishError, match=f"{stale['run_id']}.* rows from runs.csv"):
+        publish(RunStore(tmp_path / "second"), folder)
+    assert contents(folder) == before
 
 
 def test_lost_predictions_are_named(store, folder):
@@ -254,8 +269,12 @@ def test_lost_predictions_are_named(store, folder):
     store.write(own)
     publish(store, folder)
     shutil.rmtree(folder / "predictions")
+    before = contents(folder)
+    store.write(record(model="MIT-FRNet"))
+    other = [i for i in store.ids() if i != own["run_id"]]
     with pytest.raises(PublishError, match=own["run_id"]):
-        publish(RunStore(store.path / "empty"), folder)
+        publish(store, folder, run_ids=other)
+    assert contents(folder) == before
 
 
 def test_a_study_selects_its_runs(store, folder):
@@ -384,6 +403,70 @@ def test_runs_made_again_lose_their_old_rows(store, folder):
     publish(store, folder)
     assert len(results.load_evaluations(results=folder)) == 1
     assert len(results.load_epochs(results=folder)) == 1
+
+
+def test_a_table_whose_last_rows_go_is_emptied(store, folder):
+    own = beyond_record()
+    store.write(own)
+    publish(store, folder)
+    store.write({**own, "curves": [], "evaluations": [], "epoch_metrics": []})
+    done = publish(store, folder)
+    gone = ("curves/mosi--MFMB-Net.csv.gz", "evaluations.csv.gz", "epochs.csv.gz")
+    assert set(done.written) >= {*gone}
+    assert results.load_curves("mosi", "MFMB-Net", folder).empty
+    assert results.load_evaluations(results=folder).empty
+    assert results.load_epochs(results=folder).empty
+    assert len(results.load_reconstructions(results=folder)) == 1
+    assert publish(store, folder).written == ()
+
+
+def remove_row(folder, run_id):
+    lines = (folder / "runs.csv").read_text().splitlines(keepends=True)
+    kept = [line for line in lines if not line.startswith(run_id)]
+    (folder / "runs.csv").write_text("".join(kept))
+
+
+def test_a_run_whose_row_was_removed_goes_everywhere(store, folder, tmp_path):
+    removed, other = beyond_record(), record(model="MIT-FRNet")
+    for run in (removed, other):
+        store.write(run)
+    publish(store, folder)
+    remove_row(folder, removed["run_id"])
+    second = RunStore(tmp_path / "second")
+    again = record(seed=111)  # of the same model
+    second.write(again)
+    assert publish(second, folder).total == 2
+    assert set(results.load_curves("mosi", "MFMB-Net", folder)["run_id"]) == {
+        again["run_id"]
+    }
+    assert set(results.load_predictions("mosi", "MFMB-Net", folder)) == {
+        again["run_id"]
+    }
+    assert results.load_evaluations(results=folder).empty
+    assert set(results.load_predictions("mosi", "MIT-FRNet", folder)) == {
+        other["run_id"]
+    }
+
+
+def test_the_last_run_can_be_removed(store, folder, tmp_path):
+    own = record()
+    store.write(own)
+    publish(store, folder)
+    remove_row(folder, own["run_id"])
+    nothing = RunStore(tmp_path / "nothing")
+    assert publish(nothing, folder).total == 0
+    assert results.load_runs(results=folder).empty
+    assert results.load_summary(results=folder).empty
+    assert results.load_predictions("mosi", "MFMB-Net", folder) == {}
+    assert publish(nothing, folder).written == ()
+
+
+def test_predictions_that_were_packed_otherwise_are_not_touched(store, folder):
+    store.write(record())
+    publish(store, folder)
+    file = folder / "predictions" / "mosi--MFMB-Net.npz"
+    np.savez(file, **results.load_predictions("mosi", "MFMB-Net", folder))
+    assert publish(store, folder).written == ()
 
 
 def test_runs_of_the_protocol_take_no_columns_for_what_is_beyond(store, folder):

@@ -15,8 +15,10 @@ The book reads nothing but ``results/``, so that it builds from a bare clone:
 ``passport/<data set>--<view>/``      the data passport, one CSV per table
 ====================================  =================================================
 
-Publishing merges: what is there stays unless the store has the same run. The same
-content gives the same bytes, and files whose content did not change are not touched.
+Publishing merges: what is there stays unless the store has the same run. ``runs.csv``
+says which runs are published: what other tables have of a run that is not in it is
+dropped. The same content gives the same bytes, and files whose content did not change
+are not touched; nothing is written before everything has been computed and checked.
 Numbers are written with seven significant digits, the precision of float32.
 """
 
@@ -66,6 +68,9 @@ SYSTEM = (
 _ORDER = "data_order_seed"
 _FIELDS = (*CONFIG_COLUMNS, *BEYOND)
 _AS_JSON = ("hyper", "evaluate_rates", "evaluate_patterns", "reconstruction_error")
+
+_RUN_COLUMNS = ("run_id", *CONFIG_COLUMNS, "setting")
+"""Columns that ``runs.csv`` has also without a run."""
 
 ESTIMATE_COLUMNS = ("n", "undefined", "mean", "sd", "lo", "hi", "seeds")
 
@@ -151,7 +156,8 @@ def publish(
     StoreError
         If a stored run cannot be read.
     PublishError
-        If runs were made on other data than the data set on this machine.
+        If runs were made on other data than the data set on this machine, or if
+        predictions are lost. Nothing is changed then.
     """
     folder = _Folder(results or results_dir())
     wanted = [i for i in store.ids() if run_ids is None or i in run_ids]
@@ -166,22 +172,22 @@ def publish(
     used = {row["environment"] for row in rows.values()}
     environments = {key: environments[key] for key in sorted(used & set(environments))}
     runs = _sorted_runs(rows.values())
-    folder.write("runs.csv", _csv(runs))
-    folder.write("environments.json", _json(environments))
+    folder.put("runs.csv", _csv(runs))
+    folder.put("environments.json", _json(environments))
 
-    groups: dict[str, list[dict]] = {}
+    groups: dict[str, list[dict]] = {stem: [] for stem in folder.stems()}
     for record in records:
         groups.setdefault(_file_stem(record["config"]), []).append(record)
     order = {run_id: place for place, run_id in enumerate(runs["run_id"])}
     for stem, members in groups.items():
         name = f"curves/{stem}.csv.gz"
         _merge_rows(folder, name, "curves", CURVE_COLUMNS, members, order)
-        _merge_predictions(folder, f"predictions/{stem}.npz", members)
+        _merge_predictions(folder, stem, members, order)
     for field, (name, columns) in _FURTHER.items():
         _merge_rows(folder, name, field, columns, records, order)
 
-    unlabelled = _summarise(folder)
-    return Publication(len(records), len(runs), tuple(folder.written), unlabelled)
+    unlabelled = _summarise(folder, environments, {r["run_id"] for r in records})
+    return Publication(len(records), len(runs), folder.write(), unlabelled)
 
 
 def publish_passport(
@@ -193,8 +199,8 @@ def publish_passport(
     """Store the tables of a data passport; return the files that changed."""
     folder = _Folder(results or results_dir())
     for name, table in tables.items():
-        folder.write(f"passport/{dataset}--{view}/{name}.csv", _csv(table))
-    return tuple(folder.written)
+        folder.put(f"passport/{dataset}--{view}/{name}.csv", _csv(table))
+    return folder.write()
 
 
 def publish_table(
@@ -202,8 +208,8 @@ def publish_table(
 ) -> tuple[str, ...]:
     """Store a table that was computed from published runs; return it if it changed."""
     folder = _Folder(results or results_dir())
-    folder.write(f"{name}.csv", _csv(table))
-    return tuple(folder.written)
+    folder.put(f"{name}.csv", _csv(table))
+    return folder.write()
 
 
 def load_table(name: str, results: Path | None = None) -> pd.DataFrame:
@@ -255,7 +261,7 @@ def load_runs(study: str | None = None, results: Path | None = None) -> pd.DataF
     UnknownStudy
         If there is no such study.
     """
-    runs = _read_frame(results, "runs.csv", ("run_id", *CONFIG_COLUMNS, "setting"))
+    runs = _read_frame(results, "runs.csv", _RUN_COLUMNS)
     for name in BEYOND:
         if name not in runs:
             runs[name] = pd.Series(dtype="Int64" if name == _ORDER else object)
@@ -442,27 +448,40 @@ def setting(config: Mapping[str, Any]) -> str:
 
 
 class _Folder:
-    """Published files; writes only what changed, atomically, and remembers what."""
+    """Published files; keeps what changed until all of it is to be written."""
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
-        self.written: list[str] = []
+        self._changed: dict[str, bytes] = {}
+
+    def stems(self) -> list[str]:
+        """Return what the files of a data set and model are named after."""
+        files = [*self.path.glob("curves/*"), *self.path.glob("predictions/*")]
+        return sorted({file.name.split(".")[0] for file in files})
 
     def read(self, name: str) -> bytes | None:
         """Content of a file, unpacked if it is a .gz; None if there is none."""
+        if name in self._changed:
+            return self._changed[name]
         file = self.path / name
         if not file.exists():
             return None
         data = file.read_bytes()
         return gzip.decompress(data) if name.endswith(".gz") else data
 
-    def write(self, name: str, content: bytes) -> None:
+    def put(self, name: str, content: bytes) -> None:
+        """Give a file new content, which reading sees at once."""
         # Compared unpacked: another zlib may pack the same rows into other bytes.
-        if self.read(name) == content:
-            return
-        packed = gzip.compress(content, mtime=0) if name.endswith(".gz") else content
-        write_atomically(self.path / name, packed)
-        self.written.append(name)
+        if self.read(name) != content:
+            self._changed[name] = content
+
+    def write(self) -> tuple[str, ...]:
+        """Write what changed, each file atomically; return the names."""
+        for name, content in self._changed.items():
+            packed = name.endswith(".gz")
+            data = gzip.compress(content, mtime=0) if packed else content
+            write_atomically(self.path / name, data)
+        return tuple(self._changed)
 
 
 def _row(record: Mapping[str, Any], environment: str) -> dict[str, str]:
@@ -494,6 +513,8 @@ def _text(value: Any) -> str:
 
 def _sorted_runs(rows: Collection[Mapping[str, str]]) -> pd.DataFrame:
     """Rows in a stable order, columns grouped; texts."""
+    if not rows:
+        return pd.DataFrame(columns=list(_RUN_COLUMNS))
     present = {key for row in rows for key in row}
     metrics = [f"{s}_{m}" for s in ("test", "valid", "train") for m in METRICS]
     known = ["run_id", *CONFIG_COLUMNS, *BEYOND, "setting", *metrics]
@@ -502,8 +523,6 @@ def _sorted_runs(rows: Collection[Mapping[str, str]]) -> pd.DataFrame:
     columns = [key for key in (*known, *seconds, *last) if key in present]
     columns += sorted(present - set(columns))  # of a later version: keep them
     frame = pd.DataFrame(list(rows), columns=columns, dtype=str).fillna("")
-    if frame.empty:
-        return frame
     numbers = {key: pd.to_numeric(frame[key]) for key in ("missing_rate", "seed")}
     numbers["mask_seed"] = pd.to_numeric(frame["mask_seed"]).fillna(-1)
     order = [*SYSTEM, "missing_rate", "seed", "mask_seed", "run_id"]
@@ -519,28 +538,39 @@ def _merge_rows(
     records: Sequence[Mapping],
     order: Mapping[str, int],
 ) -> None:
-    """Put a record's list of rows into a table of all runs, by run."""
-    new = {record["run_id"] for record in records}
-    rows = [r for r in _read_text_rows(folder.read(name)) if r["run_id"] not in new]
+    """Put a record's list of rows into a table of the published runs, by run."""
+    before = _read_text_rows(folder.read(name))
+    kept = order.keys() - {record["run_id"] for record in records}
+    rows = [row for row in before if row["run_id"] in kept]
     for record in records:
         rows += [
             {"run_id": record["run_id"], **{k: _text(v) for k, v in point.items()}}
             for point in record.get(field, ())
         ]
-    if rows:
+    if rows or before:
         # Stable: within a run the rows stay in the order of the record.
         rows.sort(key=lambda row: order[row["run_id"]])
-        folder.write(name, _csv(pd.DataFrame(rows, columns=list(columns))))
+        folder.put(name, _csv(pd.DataFrame(rows, columns=list(columns))))
 
 
-def _merge_predictions(folder: _Folder, name: str, records: Sequence[Mapping]) -> None:
-    arrays = _predictions(folder, Path(name).stem)
+def _merge_predictions(
+    folder: _Folder, stem: str, records: Sequence[Mapping], order: Mapping[str, int]
+) -> None:
+    """Put the predictions of records beside those of the published runs, by run."""
+    before = _predictions(folder, stem)
+    arrays = {run_id: array for run_id, array in before.items() if run_id in order}
     for record in records:
         arrays[record["run_id"]] = np.asarray(record["predictions"], dtype=np.float32)
+    if _as_bytes(arrays) == _as_bytes(before):
+        return  # another zlib would pack the same arrays into other bytes
     buffer = io.BytesIO()
     # NumPy gives every member the same date, so the same arrays make the same bytes.
     np.savez_compressed(buffer, **{key: arrays[key] for key in sorted(arrays)})
-    folder.write(name, buffer.getvalue())
+    folder.put(f"predictions/{stem}.npz", buffer.getvalue())
+
+
+def _as_bytes(arrays: Mapping[str, np.ndarray]) -> dict[str, bytes]:
+    return {key: array.tobytes() for key, array in arrays.items()}
 
 
 def _predictions(folder: _Folder, stem: str) -> dict[str, np.ndarray]:
@@ -567,7 +597,11 @@ def _read_text_rows(data: bytes | None) -> list[dict[str, str]]:
 def _read_frame(
     results: Path | None, name: str, columns: Sequence[str]
 ) -> pd.DataFrame:
-    data = _Folder(results or results_dir()).read(name)
+    return _frame(_Folder(results or results_dir()), name, columns)
+
+
+def _frame(folder: _Folder, name: str, columns: Sequence[str]) -> pd.DataFrame:
+    data = folder.read(name)
     if not data:
         return pd.DataFrame(columns=list(columns))
     frame = pd.read_csv(io.BytesIO(data), dtype={**_TEXT, **_FLOAT})
@@ -593,11 +627,17 @@ def _digest(content: Any) -> str:
 # --- summaries ------------------------------------------------------------------------
 
 
-def _summarise(folder: _Folder) -> tuple[str, ...]:
-    """Compute summaries where labels are at hand; return the data sets without."""
-    runs = load_runs(results=folder.path)
-    kept_cells = _read_frame(folder.path, "summary.csv", SUMMARY_COLUMNS)
-    kept_sweeps = _read_frame(folder.path, "aggregates.csv", AGGREGATE_COLUMNS)
+def _summarise(
+    folder: _Folder, environments: Mapping[str, Mapping], incoming: Collection[str]
+) -> tuple[str, ...]:
+    """Compute summaries where labels are at hand; return the data sets without.
+
+    Runs that were made on other data than is at hand are refused; ``incoming`` are the
+    ids of those that the store has.
+    """
+    runs = _frame(folder, "runs.csv", _RUN_COLUMNS)
+    kept_cells = _frame(folder, "summary.csv", SUMMARY_COLUMNS)
+    kept_sweeps = _frame(folder, "aggregates.csv", AGGREGATE_COLUMNS)
     cells, sweeps, unlabelled = [], [], []
     for (dataset, view), group in runs.groupby(["dataset", "view"], sort=True):
         here = {"dataset": dataset, "view": view}
@@ -608,7 +648,7 @@ def _summarise(folder: _Folder) -> tuple[str, ...]:
             cells.append(_matching(kept_cells, here))
             sweeps.append(_matching(kept_sweeps, here))
             continue
-        _check_data(group, data.sha256, folder.path)
+        _check_data(group, data.sha256, environments, incoming)
         truth = data.splits["test"].labels.numpy()
         for _, system in group.groupby(list(SYSTEM), sort=True):
             found = _system_rows(system, truth, data.source.scale, folder)
@@ -620,7 +660,7 @@ def _summarise(folder: _Folder) -> tuple[str, ...]:
     ):
         filled = [frame for frame in frames if len(frame)]
         empty = pd.DataFrame(columns=list(columns))
-        folder.write(name, _csv(pd.concat(filled)[list(columns)] if filled else empty))
+        folder.put(name, _csv(pd.concat(filled)[list(columns)] if filled else empty))
     return tuple(unlabelled)
 
 
@@ -673,20 +713,26 @@ def _estimate_row(found: Estimate, seeds: pd.Series) -> dict[str, Any]:
     return {**asdict(found), "seeds": " ".join(map(str, sorted(set(seeds))))}
 
 
-def _check_data(runs: pd.DataFrame, sha256: str, results: Path) -> None:
-    environments = load_environments(results)
+def _check_data(
+    runs: pd.DataFrame,
+    sha256: str,
+    environments: Mapping[str, Mapping],
+    incoming: Collection[str],
+) -> None:
     used = runs["environment"].map(
         lambda key: environments.get(key, {}).get("data_sha256", sha256)
     )
     other = runs[used != sha256]
     if len(other):
         first = other.iloc[0]
+        published = set(other["run_id"]) - set(incoming)
+        rows = " and their rows from runs.csv" if published else ""
         raise PublishError(
             f"{len(other)} run(s) on {first['dataset']} ({first['view']}) were made on "
             f"other data than is here now (SHA-256 {sha256[:12]}…): "
             f"{', '.join(other['run_id'][:5])}"
-            f"{', …' if len(other) > 5 else ''}. Remove their files from the store and "
-            "their rows from runs.csv, then run them again"
+            f"{', …' if len(other) > 5 else ''}. Nothing was published. Remove their "
+            f"files from the store{rows}, then run them again"
         )
 
 
