@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from msa import cli
-from msa.study.publish import load_runs, publish
+from msa.study import verify as drift
+from msa.study.publish import load_environments, load_runs, publish
 from msa.study.store import RunStore
-from msa.study.verify import NothingToVerify, choose, verify
+from msa.study.verify import NothingToVerify, choose, repeatable, verify
 from msa.train.config import RunConfig
 from msa.train.run import run
 
@@ -135,6 +138,31 @@ def test_what_cannot_be_made_again_is_passed_over(made, tmp_path):
         verify(None, 1, folder)
     with pytest.raises(NothingToVerify, match="of study 'demo'"):
         verify("demo", 1, tmp_path / "nothing")
+
+
+def test_a_run_on_other_data_or_another_encoder_cannot_be_made_again(results):
+    row = load_runs(results=results).iloc[0]
+    made_on = load_environments(results)[row["environment"]]
+    assert repeatable(row, made_on)
+    for name in ("data_sha256", "encoder_sha256"):
+        assert not repeatable(row, {**made_on, name: "0" * 64})
+        assert not repeatable(row, {k: v for k, v in made_on.items() if k != name})
+
+
+def test_no_drift_is_told_of_runs_on_other_data(results):
+    environments = load_environments(results)
+    for made_on in environments.values():
+        made_on["data_sha256"] = "0" * 64
+    (results / "environments.json").write_text(json.dumps(environments))
+    with pytest.raises(NothingToVerify, match="the data that they were made on"):
+        verify(None, 1, results)
+
+
+def test_data_are_looked_at_once_for_all_runs(made, results, monkeypatch):
+    reader = Mock(side_effect=drift.load)
+    monkeypatch.setattr(drift, "load", reader)
+    assert len(verify(None, 2, results, lambda config: made[config.model])) == 2
+    reader.assert_called_once_with("demo", "synthetic")
 
 
 def test_the_command_tells_and_fails(made, results, monkeypatch, capsys):

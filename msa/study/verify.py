@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -110,11 +111,24 @@ def choose(runs: pd.DataFrame, count: int) -> pd.DataFrame:
     return ranked.head(count)[runs.columns]
 
 
-def repeatable(row: Mapping[str, Any], made_on: Mapping[str, Any]) -> bool:
+def data_sha256(dataset: str, view: str) -> str | None:
+    """Return the SHA-256 of a data set here; None if it is not here."""
+    try:
+        return load(dataset, view).sha256
+    except MissingData:
+        return None
+
+
+def repeatable(
+    row: Mapping[str, Any],
+    made_on: Mapping[str, Any],
+    data_here: Callable[[str, str], str | None] = data_sha256,
+) -> bool:
     """Tell whether a published run can be made again here.
 
     Not so: a run of another protocol or of a configuration that the code no longer
-    reads the same, a run on a GPU, and one on data or an encoder that are not here.
+    reads the same, a run on a GPU, and one on data or an encoder that are not here or
+    are others here.
 
     Parameters
     ----------
@@ -122,12 +136,19 @@ def repeatable(row: Mapping[str, Any], made_on: Mapping[str, Any]) -> bool:
         The run, as :func:`msa.study.publish.load_runs` has it.
     made_on : mapping
         The environment that it was made on.
+    data_here : callable
+        As :func:`data_sha256`, which reads the data set; for many runs one that
+        remembers.
     """
-    return (
-        made_on.get("device") == "cpu"
-        and _is_current(row)
-        and _inputs_are_here(row["dataset"], row["view"], row["encoder"])
-    )
+    if made_on.get("device") != "cpu" or not _is_current(row):
+        return False
+    data = data_here(row["dataset"], row["view"])
+    if data is None or data != made_on.get("data_sha256"):
+        return False
+    try:
+        return encoder_sha256(row["encoder"]) == made_on.get("encoder_sha256")
+    except EncoderError:
+        return False
 
 
 def _is_current(row: Mapping[str, Any]) -> bool:
@@ -137,15 +158,6 @@ def _is_current(row: Mapping[str, Any]) -> bool:
         return config_of(row).run_id == row["run_id"]
     except ValueError:
         return False
-
-
-def _inputs_are_here(dataset: str, view: str, encoder: str) -> bool:
-    try:
-        load(dataset, view)
-        encoder_sha256(encoder)
-    except (MissingData, EncoderError):
-        return False
-    return True
 
 
 def verify(
@@ -182,18 +194,19 @@ def verify(
         from msa.train.run import run
     published, environments = load_runs(study, results), load_environments(results)
     candidates = choose(published, len(published)).to_dict("records")
+    data_here = cache(data_sha256)
     # Asked one by one, because looking at the inputs of all runs would take longer.
     possible = (
         row
         for row in candidates
-        if repeatable(row, environments.get(row["environment"], {}))
+        if repeatable(row, environments.get(row["environment"], {}), data_here)
     )
     rows = list(islice(possible, count))
     if not rows:
         what = f"of study {study!r} " if study else ""
         raise NothingToVerify(
             f"no published run {what}can be made again here ({len(published)} are "
-            "published): publish some, or bring the data that they need"
+            "published): publish some, or bring the data that they were made on"
         )
     return [
         _compare(row, run(config_of(row)), environments[row["environment"]], results)
