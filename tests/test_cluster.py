@@ -52,6 +52,17 @@ def local_cluster(workers, threads=1):
     )
 
 
+@pytest.fixture
+def small_cluster(monkeypatch):
+    """A worker in a thread of this process, which starts at once."""
+    from distributed import LocalCluster
+
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    options = {"processes": False, "dashboard_address": None}
+    with LocalCluster(n_workers=1, threads_per_worker=1, **options) as cluster:
+        yield cluster
+
+
 @contextlib.contextmanager
 def one_worker_killed(begun, killed):
     """Kill the first process that began a run, in the middle of a later one."""
@@ -102,6 +113,44 @@ def test_a_killed_worker_loses_and_doubles_nothing(store):
     assert failure["error"] == "ArithmeticError: loss is nan in epoch 3"
     assert "fake_runs.py" in failure["traceback"]
     assert not store.claims()
+
+
+def all_ended(pool):
+    end = time.monotonic() + 30
+    while not all(task.future.done() for task in pool.tasks):
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
+
+
+def test_runs_that_came_back_are_stored_before_a_forgotten_one_ends_the_study(
+    store, small_cluster
+):
+    forgotten, *kept = configs = grid([1, 2, 3])
+    with ClusterPool(
+        small_cluster.scheduler_address, None, store, "cpu", quick
+    ) as pool:
+        for config in configs:
+            pool.begin(config)
+        all_ended(pool)
+        pool.tasks[0].future.cancel()
+        reports = pool.reports(timeout=5)
+        assert [next(reports)[0] for _ in kept] == kept
+        with pytest.raises(ClusterError, match=r"forgotten its runs; .* is stored"):
+            next(reports)
+    assert store.ids() == [config.run_id for config in kept]
+    assert not store.has(forgotten.run_id)
+    assert store.failures() == store.claims() == {}
+
+
+def test_a_scheduler_that_stops_is_told_as_such(store, small_cluster):
+    with ClusterPool(
+        small_cluster.scheduler_address, None, store, "cpu", quick
+    ) as pool:
+        pool.begin(grid([1])[0])
+        small_cluster.close()
+        with pytest.raises(ClusterError, match="was stopped"):
+            next(pool.reports(timeout=5))
+    assert store.failures() == store.claims() == {}
 
 
 def test_workers_with_several_threads_are_refused(store):

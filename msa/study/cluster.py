@@ -16,6 +16,7 @@ import time
 import traceback
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -190,10 +191,18 @@ class ClusterPool:
             self.tasks.append(_Task(config, future, claim))
 
     def reports(self, timeout: float) -> Iterator[tuple[RunConfig, Report]]:
-        """Yield what became of the runs that ended within ``timeout`` seconds."""
+        """Yield what became of the runs that ended within ``timeout`` seconds.
+
+        Raises
+        ------
+        ClusterError
+            If the cluster gave runs up, after those that came back are stored.
+        """
         while self._settled:
             yield self._settled.pop()
-        for task in self._ended(timeout):
+        ended = self._ended(timeout)
+        # Those that were given up come last: they end the study.
+        for task in sorted(ended, key=lambda task: task.future.cancelled()):
             self.tasks.remove(task)
             with task.claim:
                 yield task.config, self._finish(task)
@@ -204,29 +213,36 @@ class ClusterPool:
         if not self.tasks:
             return []
         futures = [task.future for task in self.tasks]
-        with self._client.as_current(), contextlib.suppress(TimeoutError):
+        # Dask raises for any cancelled future, even if others are finished.
+        ends = contextlib.suppress(TimeoutError, CancelledError)
+        with self._client.as_current(), ends:
             wait(futures, timeout=timeout, return_when="FIRST_COMPLETED")
         return [task for task in self.tasks if task.future.done()]
 
     def _finish(self, task: _Task) -> Report:
         """Store what a worker sent; a task without an answer is a failed run."""
         config = task.config
-        if task.future.status == "cancelled":  # it is not the run's fault: no failure
+        try:
+            answer = _answer_of(task.future)
+        except CancelledError as error:  # it is not the run's fault: no failure
             raise ClusterError(
                 f"the scheduler {self.address} was stopped or has forgotten its runs; "
-                "every finished run is stored"
-            )
-        error = task.future.exception()
-        if error is not None:
-            line = f"{type(error).__name__}: {error}"
-            answer = _Answer(0.0, error=f"the cluster gave the run up: {line}")
-        else:
-            answer = task.future.result()
+                "every run that came back is stored, and the same command does the rest"
+            ) from error
         if answer.record is None:
             self.store.write_failure(config.run_id, config, answer.error, answer.trace)
             return Report(FAILED, answer.seconds, answer.error)
         self.store.write(answer.record)
         return Report(DONE, answer.seconds)
+
+
+def _answer_of(future: Future) -> _Answer:
+    """Return what a worker sent, or why none sent anything."""
+    error = future.exception()
+    if error is None:
+        return future.result()  # raises CancelledError if the scheduler forgot it
+    line = f"{type(error).__name__}: {error}"
+    return _Answer(0.0, error=f"the cluster gave the run up: {line}")
 
 
 def _connect(address: str, patience_s: float) -> Client:
