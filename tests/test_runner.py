@@ -18,7 +18,7 @@ from fake_runs import DIES, FAILS, HANGS, grid, quick
 
 from msa.study.durations import Durations
 from msa.study.runner import describe, duration, run_study, status
-from msa.study.store import RunStore
+from msa.study.store import RunStore, StoreError
 from msa.train.config import RunConfig
 
 
@@ -81,6 +81,16 @@ def test_failures_stop_nobody_and_wait_for_retry(store):
     retried = study(configs, store, retry=True)
     assert retried.failed == 2
     assert Counter(seeds_begun()) == {1: 1, 2: 1, FAILS: 2, DIES: 2}
+
+
+def test_a_store_that_takes_nothing_ends_the_study_and_fails_no_run(store):
+    configs = grid([1, 2, 3])
+    store.path.mkdir()
+    (store.path / configs[0].run_id[:2]).write_text("where its folder should be")
+    with pytest.raises(StoreError, match="nothing can be written into the store"):
+        study(configs, store, jobs=1)
+    assert seeds_begun() == [1]
+    assert set(status(configs, store).values()) == {"missing"}
 
 
 def test_the_budget_ends_it_and_keeps_what_is_finished(store):

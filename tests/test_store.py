@@ -110,6 +110,25 @@ def test_unknown_runs_and_bad_ids(store):
     assert store.ids() == []
 
 
+def test_a_disk_that_takes_nothing_is_named(store):
+    store.path.mkdir()
+    for name in (RUN[:2], "failures", "claims"):
+        (store.path / name).write_text("where a folder should be")
+    told = f"written into the store {store.path}.*make room"
+    with pytest.raises(StoreError, match=told):
+        store.write(record())
+    with pytest.raises(StoreError, match=told):
+        store.write_failure(RUN, {}, "loss is nan", "")
+    with pytest.raises(StoreError, match=told), store.claim(RUN):
+        pass
+
+
+def test_errors_of_a_run_that_holds_a_claim_are_its_own(store):
+    with pytest.raises(FileNotFoundError, match="no data"), store.claim(RUN):
+        raise FileNotFoundError("no data")
+    assert store.claims() == {}
+
+
 def test_foreign_files_are_no_runs(store):
     store.write(record())
     folder = store.path / RUN[:2]

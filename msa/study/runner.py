@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from msa.study.durations import Durations
-from msa.study.store import RunStore
+from msa.study.store import RunStore, StoreError
 
 if TYPE_CHECKING:  # they bring PyTorch or Dask along, which only workers need
     from msa.study.cluster import ClusterPool
@@ -172,7 +172,7 @@ def run_study(
     Raises
     ------
     StoreError
-        If a stored run of the grid cannot be read.
+        If a stored run of the grid cannot be read, or a finished one not be stored.
     ClusterError
         If the cluster cannot be used or is lost.
     """
@@ -344,7 +344,14 @@ class _Pool:
             worker.connection.send(config)
 
     def reports(self, timeout: float) -> Iterator[tuple[RunConfig, Report]]:
-        """Yield what became of the runs that ended within ``timeout`` seconds."""
+        """Yield what became of the runs that ended within ``timeout`` seconds.
+
+        Raises
+        ------
+        StoreError
+            If a worker could not use the store; its run has neither been stored nor
+            failed.
+        """
         by_connection = {worker.connection: worker for worker in self.busy}
         for connection in wait(list(by_connection), timeout):
             worker = by_connection[connection]
@@ -353,6 +360,8 @@ class _Pool:
                 report = connection.recv()
             except (EOFError, ConnectionResetError):
                 report = self._bury(worker, config)
+            if isinstance(report, StoreError):
+                raise report
             yield config, report
 
     def _start(self) -> _Worker:
@@ -391,7 +400,12 @@ def _work(connection: Connection, path: os.PathLike, device: str, run: Run) -> N
     store = RunStore(path)
     with contextlib.suppress(EOFError, BrokenPipeError):  # the parent is gone
         while True:
-            connection.send(execute(connection.recv(), store, device, run))
+            config = connection.recv()
+            try:
+                answer = execute(config, store, device, run)
+            except StoreError as error:
+                answer = error  # for the parent to raise: no run can be stored
+            connection.send(answer)
 
 
 def _end_with_parent() -> None:

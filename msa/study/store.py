@@ -103,7 +103,7 @@ class RunStore:
         Raises
         ------
         StoreError
-            If a required entry is missing.
+            If a required entry is missing, or if the disk does not take the run.
         """
         plain = _plain(record)
         lacking = [key for key in _REQUIRED if key not in plain]
@@ -111,8 +111,10 @@ class RunStore:
             raise StoreError(f"a run without {', '.join(lacking)} cannot be stored")
         text = json.dumps({"format": FORMAT, **plain})
         file = self._file(plain["run_id"])
-        write_atomically(file, gzip.compress(text.encode(), mtime=0))
-        self.forget_failure(plain["run_id"])
+        packed = gzip.compress(text.encode(), mtime=0)
+        with self._disk():
+            write_atomically(file, packed)
+            self.forget_failure(plain["run_id"])
         return file
 
     def read(self, run_id: str) -> dict[str, Any]:
@@ -160,6 +162,11 @@ class RunStore:
         bool
             True if the run is ours, False if a living process has it.
 
+        Raises
+        ------
+        StoreError
+            If the disk does not take the claim.
+
         Notes
         -----
         The claim is the system's lock on a file that also says who holds it. The
@@ -168,20 +175,23 @@ class RunStore:
         from.
         """
         file = self.path / "claims" / self._checked(run_id)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handle = _lock(file)
+        with self._disk():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            handle = _lock(file)
         if handle is None:
             yield False
             return
         try:
             claim = Claim(os.getpid(), socket.gethostname(), time.time())
-            os.truncate(handle, 0)
-            os.pwrite(handle, json.dumps(dataclasses.asdict(claim)).encode(), 0)
-            for leftover in self._file(run_id).parent.glob(f"{run_id}.*.tmp"):
-                leftover.unlink()  # of a process killed while it wrote
+            with self._disk():
+                os.truncate(handle, 0)
+                os.pwrite(handle, json.dumps(dataclasses.asdict(claim)).encode(), 0)
+                for leftover in self._file(run_id).parent.glob(f"{run_id}.*.tmp"):
+                    leftover.unlink()  # of a process killed while it wrote
             yield True
         finally:
-            file.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a file without its lock claims nothing
+                file.unlink()
             os.close(handle)
 
     def claims(self) -> dict[str, Claim]:
@@ -213,6 +223,11 @@ class RunStore:
             One line: what went wrong.
         trace : str
             The traceback.
+
+        Raises
+        ------
+        StoreError
+            If the disk does not take it.
         """
         file = self._failure_file(run_id)
         failure = {
@@ -221,7 +236,8 @@ class RunStore:
             "error": error,
             "traceback": trace,
         }
-        write_atomically(file, json.dumps(failure, indent=1).encode())
+        with self._disk():
+            write_atomically(file, json.dumps(failure, indent=1).encode())
         return file
 
     def failures(self) -> dict[str, dict[str, Any]]:
@@ -237,6 +253,17 @@ class RunStore:
     def forget_failure(self, run_id: str) -> None:
         """Remove the failure of a run, if there is one."""
         self._failure_file(run_id).unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _disk(self) -> Iterator[None]:
+        """Name the store in an error of the disk: that of a full one names no file."""
+        try:
+            yield
+        except OSError as error:
+            raise StoreError(
+                f"nothing can be written into the store {self.path} ({error}): make "
+                "room or make it writable, then give the same command again"
+            ) from error
 
     def _file(self, run_id: str) -> Path:
         return self.path / self._checked(run_id)[:2] / f"{run_id}{_SUFFIX}"
