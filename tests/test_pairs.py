@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from msa.study.pairs import (
+    PAIRS,
     compare_pairs,
     load_pairs,
     p_over_seeds,
@@ -21,6 +22,18 @@ def test_p_values_by_hand():
     )  # none at or below 0
     assert p_value(np.array([-1.0, 1.0, 2.0])) == pytest.approx(2 * 2 / 4)
     assert p_value(np.zeros(9)) == 1.0
+
+
+def test_a_resample_of_rounding_alone_is_in_both_tails():
+    draws = np.array([1e-17, -1e-17, 1.0, 2.0])  # two ties: 2 at or below 0
+    assert p_value(draws) == 1.0  # 2 (2 + 1) / 5 is above 1
+    assert p_value(np.array([1e-17, 1.0, 2.0, 3.0])) == pytest.approx(2 * 2 / 5)
+    assert np.isnan(p_over_seeds(np.array([0.1, 0.1, 0.1 + 1e-17])))
+
+
+def test_every_sequence_model_meets_the_linear_reader_of_text():
+    readers = {first for first, second in PAIRS if second == "text-linear"}
+    assert readers == {"MFMB-Net", "MIT-FRNet", "TFR-Net"}
 
 
 def test_a_paired_t_test_by_hand():

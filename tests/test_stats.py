@@ -182,22 +182,35 @@ def test_pairing_removes_what_both_systems_share():
 def test_share_better_by_hand():
     ours, theirs = np.array([1.0, 3.0]), np.array([1.0, 2.0])
     # Pairs: 1-1 tie, 1-2 lost, 3-1 won, 3-2 won: 2.5 of 4.
-    assert stats.share_better(ours, theirs, higher_is_better=True) == 0.625
-    assert stats.share_better(ours, theirs, higher_is_better=False) == 0.375
-    assert math.isnan(stats.share_better(np.array([np.nan]), theirs, True))
+    assert stats.share_better(ours, theirs) == 0.625
+    assert stats.share_better(-ours, -theirs) == 0.375
+    assert math.isnan(stats.share_better(np.array([np.nan]), theirs))
+
+
+def test_a_difference_of_rounding_is_a_tie():
+    ours, theirs = np.array([0.1 + 0.2]), np.array([0.3])
+    assert ours[0] > theirs[0]  # by 6e-17
+    assert stats.share_better(ours, theirs) == 0.5
 
 
 def test_probability_of_improvement():
     truth = labels(200)
     better = stats.scored(noisy(truth, 0.3, runs=3), truth, "mosi")
     worse = stats.scored(noisy(truth, 1.5, runs=2, seed=9), truth, "mosi")
-    found = stats.probability_of_improvement(better, worse)
-    assert {cell.n for cell in found.values()} == {6}
     for key in ("MAE", "Corr", "Mult_acc_7"):
-        assert (found[key].mean, found[key].lo, found[key].hi) == (1.0, 1.0, 1.0)
-    same = stats.probability_of_improvement(better, better)["MAE"]
+        sign = -1 if key == "MAE" else 1
+        first, second = (
+            (sign * cell.values[key], sign * cell.scores[key])
+            for cell in (better, worse)
+        )
+        found = stats.probability_of_improvement(first, second)
+        assert (found.n, found.undefined) == (6, 0)
+        assert (found.mean, found.lo, found.hi) == (1.0, 1.0, 1.0)
+    same = stats.probability_of_improvement(first, first)
     assert same.mean == 0.5
     assert same.lo < 0.5 < same.hi
+    undefined = (np.array([np.nan, 1.0]), first[1][:, :2])
+    assert math.isnan(stats.probability_of_improvement(undefined, second).mean)
 
 
 def test_what_does_not_pair_is_refused():
@@ -209,8 +222,9 @@ def test_what_does_not_pair_is_refused():
         stats.paired_difference(two, three)
     with pytest.raises(ValueError, match="same draws"):
         stats.paired_difference(two, other)
-    with pytest.raises(ValueError, match="same draws"):
-        stats.probability_of_improvement(two, other)
+    few = (two.values["MAE"], two.scores["MAE"][:5])
+    with pytest.raises(ValueError, match=r"same draws.*\[5, 10\] resamples"):
+        stats.probability_of_improvement((few[0], two.scores["MAE"]), few)
     with pytest.raises(ValueError, match=r"\(runs, 30\), got \(2, 29\)"):
         stats.scored(noisy(truth, 1.0, runs=2)[:, 1:], truth, "mosi")
 

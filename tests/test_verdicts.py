@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from msa.data.load import MissingData
 from msa.data.missing import SEEDS
 from msa.study import verdicts
 from msa.study.claims import (
@@ -20,9 +21,24 @@ from msa.study.claims import (
     rules,
 )
 from msa.study.grids import study_names
-from msa.study.publish import publish, publish_passport, publish_table
+from msa.study.publish import (
+    load_curves,
+    load_runs,
+    load_table,
+    publish,
+    publish_passport,
+    publish_table,
+)
 from msa.study.store import RunStore
-from msa.study.verdicts import Evidence, decide, has_converged, is_flat
+from msa.study.verdicts import (
+    EPOCH_TIMES,
+    Evidence,
+    Place,
+    decide,
+    epoch_times,
+    has_converged,
+    is_flat,
+)
 from msa.train.config import RunConfig
 from msa.train.metrics import RATES, score
 from tests.conftest import tiny_content
@@ -167,7 +183,37 @@ def test_two_seeds_are_not_enough(evidence):
     assert (found.published, found.needed, cells) == (5, 6, [])
     assert "5 of 6" in found.reason
     assert np.isnan(found.effect)
-    assert found.reason.endswith("no verdict, but with 2 seeds 1 of 1 cells won")
+    assert found.reason.endswith(
+        "no verdict, but on seeds 1111 and 111 alone 1 of 1 cells won"
+    )
+
+
+def test_the_only_seed_of_a_claim_is_named(evidence):
+    runs = off_by([(0.1,) * 3, (0.3,)]) | off_by([(0.1,) * 3, (0.3,) * 2], 0.5)
+    there = evidence(runs)
+    found, _ = decide(better(), there)
+    assert found.reason.endswith("on seed 1111 alone 1 of 1 cells won")
+    found, _ = decide(better(at=[0.0, 0.5]), there)
+    assert found.reason.endswith(
+        "on seeds 1111 and 111 (not all in every cell) 2 of 2 cells won"
+    )
+
+
+def test_an_unfinished_claim_needs_the_labels_too(evidence, monkeypatch, tmp_path):
+    there = evidence(off_by([(0.1,) * 3, (0.3,) * 2]))
+    monkeypatch.setenv("MSA_DATA", str(tmp_path / "nothing"))
+    with pytest.raises(MissingData):
+        decide(better(), there)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_difference_of_rounding_is_neither_won_nor_lost(sign):
+    rounding = np.full(3, sign * 1.85e-17)
+    place = Place("mosi", "Mult_acc_7", 0.1)
+    draws = np.full(5, sign * 1.85e-17)
+    cell = verdicts._cell(place, "MFMB-Net", "TFR-Net", rounding, draws)
+    assert not any((cell.is_won, cell.is_sure, cell.is_lost))
+    assert not cell.won_draws.any()
 
 
 def test_a_claim_with_no_seed_everywhere_tells_of_no_cells(evidence):
@@ -343,17 +389,23 @@ def test_training_claims_look_at_every_run(evidence, kind, loss, verdict):
     assert (found.verdict, len(cells)) == (verdict, 3)
 
 
-def timed(there, **seconds):
-    """Publish measured seconds of an epoch, one per round, by system."""
+def times(rate=0.0, session=None, threads=1, **seconds):
+    """Return rows of measured seconds of an epoch, one per round, by system."""
     row = {"dataset": "mosi", "view": "clip-context", "variant": "paper"}
-    row |= {"encoder_mode": "frozen", "missing_rate": 0.0, "device": "cpu"}
-    row |= {"device_name": "some processor", "threads": 1}
-    rows = [
+    row |= {"encoder_mode": "frozen", "missing_rate": rate, "device": "cpu"}
+    row |= {"device_name": "some processor", "threads": threads, "commit": "abc"}
+    return [
         {**row, "model": model, "round": number, "seconds_per_epoch": value}
+        | ({"session": session} if session else {})
         for model, values in seconds.items()
         for number, value in enumerate(values, 1)
     ]
-    publish_table("benchmarks/rates", pd.DataFrame(rows), there.results)
+
+
+def timed(there, *rows, **seconds):
+    """Publish measured seconds of an epoch: these rows, and some at rate 0.0."""
+    frame = pd.DataFrame([*(row for few in rows for row in few), *times(**seconds)])
+    publish_table(EPOCH_TIMES, frame, there.results)
     return there
 
 
@@ -379,6 +431,57 @@ def test_times_need_as_many_rounds_as_others_seeds(evidence):
         6,
     )
     assert found.reason.startswith("5 of 6 needed measurements are published")
+    assert found.reason.endswith("no verdict, but in 2 rounds 1 of 1 cells won")
+
+
+@pytest.mark.parametrize("other", [{"session": "2026-11-22T10:00"}, {"threads": 2}])
+def test_times_of_two_sessions_are_not_compared(evidence, other):
+    there = timed(
+        evidence(ANY_RUN),
+        times(MISA=(2.0,) * 3, **other),
+        MulT=(4.0,) * 3,
+    )
+    claimed = better(**FASTER, pairs=[["MISA", "MulT"]])
+    found, cells = decide(claimed, there)
+    assert (found.verdict, cells) == ("not enough runs yet", [])
+    assert found.reason == (
+        "6 of 6 needed measurements are published; at missing rate 0.0 no session "
+        "measured MISA, MulT together in 3 rounds, and times of two sessions are not "
+        "compared"
+    )
+
+
+def test_the_session_with_the_most_rounds_of_all_systems_counts(evidence):
+    late = {"session": "2026-11-22T10:00"}
+    there = timed(
+        evidence(ANY_RUN),
+        times(MISA=(2.0,) * 3, MulT=(5.0,) * 3, **late),  # as many rounds, but later
+        times(MISA=(9.0,) * 4, threads=2),  # more, but of one system
+        MISA=(2.0,) * 3,
+        MulT=(4.0,) * 3,
+    )
+    found, _ = decide(better(**FASTER, pairs=[["MISA", "MulT"]]), there)
+    assert (found.effect, found.n) == (3.0, 3)
+    table = load_table(EPOCH_TIMES, there.results)
+    own = epoch_times(table, "mosi", "clip-context", "MISA", "paper", 0.0)
+    assert own.to_dict() == {("cpu", "some processor", 2, n): 9.0 for n in range(1, 5)}
+    assert epoch_times(table, "mosi", "clip-context", "TFN", "paper", 0.0).empty
+
+
+def test_times_tell_which_rates_decide_and_what_all_measured_ones_say(evidence):
+    there = timed(
+        evidence(ANY_RUN),
+        times(0.5, MISA=(2.0,) * 3, MulT=(1.0,) * 3),
+        times(0.7, MISA=(2.0,) * 2, MulT=(1.0,) * 2),  # too few rounds
+        MISA=(2.0,) * 3,
+        MulT=(4.0,) * 3,
+    )
+    claimed = better(**FASTER, pairs=[["MISA", "MulT"]])
+    found, _ = decide(claimed, there)
+    assert found.reason.endswith(
+        "; decided at missing rates 0.0; at the 2 measured rates 1 of 2 cells won"
+    )
+    assert "at missing rates 0.0. Supported" in in_words(claimed)
 
 
 def test_counts_come_from_the_passport(evidence, tmp_path):
@@ -418,6 +521,10 @@ def test_a_reconstruction_has_to_beat_the_best_imputation(
     assert (found.verdict, found.cells) == (verdict, 3)
     assert cells[0].second == "mean"
     assert cells[0].gain == pytest.approx(0.9 - model)
+    one = int(verdict == "reproduced")
+    assert found.reason.endswith(
+        f"; text {one} of 1, audio {one} of 1, vision {one} of 1"
+    )
     # Runs without the measurement do not count.
     assert decide(better(at=[0.5], **{"rivals": ["TFN"]}), there)[0].published == 0
 
@@ -464,6 +571,66 @@ def test_in_words_says_when_a_claim_falls():
     assert "more than half of 2 cells" in in_words(better(at=[0, 1], quantity="most"))
 
 
+def test_claims_that_name_f1_say_which_weights():
+    for entry in read_claims():
+        if "F1" in entry.says:
+            swapped = {place.metric.endswith("swapped") for place in places(entry)}
+            words = "weighting" if swapped == {True} else "correct weights"
+            assert words in entry.says, entry.id
+        f1 = [place for place in places(entry) if "F1" in place.metric]
+        assert ("(F1 " in in_words(entry)) == bool(f1), entry.id
+
+
+def test_the_f1_of_figure_5_is_judged_in_both_weightings():
+    own, twin = claim("mit-mwa-f1-mosi"), claim("mit-mwa-f1-mosi-correct")
+    assert own.metrics == tuple(f"{metric}_swapped" for metric in twin.metrics)
+    assert "(F1 in the papers' weighting)" in in_words(own)
+    assert "(F1 with correct weights)" in in_words(twin)
+
+
+def test_the_reconstruction_loss_is_not_zero_where_nothing_is_missing():
+    runs = load_runs()
+    own = runs[(runs["model"] == "MIT-FRNet") & (runs["variant"] == "paper")]
+    own = own[(own["dataset"] == "mosi") & (own["missing_rate"] == 0.0)]
+    curves = load_curves("mosi", "MIT-FRNet")
+    curves = curves[curves["run_id"].isin(own["run_id"])]
+    losses = curves[curves["term"].str.startswith("reconstruction")]
+    assert len(losses)
+    assert (losses["value"] > 0).all()
+    assert "at rate 0.0 it is not 0" in claim("mit-mmr-low-rates").caveat
+
+
+def test_stored_verdicts_are_stale_after_more_seeds_or_other_scores(
+    evidence, monkeypatch
+):
+    monkeypatch.setattr(verdicts, "read_claims", lambda: (better(id="one"),))
+    runs = off_by([(0.1,) * 3, (0.3,) * 3])
+    folder = evidence(runs).results
+    verdicts.publish_verdicts(folder)
+    assert verdicts.is_current(folder)
+    # A fourth seed: a claim needs three, so that the count of its runs stays.
+    fourth = {(name, 0.0, 1112): labels() + 0.2 for name in ("MFMB-Net", "TFR-Net")}
+    evidence(runs | fourth)
+    assert not verdicts.is_current(folder)
+    verdicts.publish_verdicts(folder)
+    assert verdicts.is_current(folder)
+    # The same runs made again, one with another result.
+    evidence(runs | fourth | {("MFMB-Net", 0.0, 1111): labels() + 0.15})
+    assert not verdicts.is_current(folder)
+
+
+def test_stored_verdicts_on_times_are_stale_after_a_new_measurement(
+    evidence, monkeypatch
+):
+    claimed = better(id="one", **FASTER, pairs=[["MISA", "MulT"]])
+    monkeypatch.setattr(verdicts, "read_claims", lambda: (claimed,))
+    there = timed(evidence(ANY_RUN), MISA=(2.0,) * 3, MulT=(4.0,) * 3)
+    verdicts.publish_verdicts(there.results)
+    assert verdicts.is_current(there.results)
+    timed(there, MISA=(2.0,) * 3, MulT=(4.1,) * 3)
+    assert not verdicts.is_current(there.results)
+
+
 def test_verdicts_are_stored_and_come_back(evidence, tmp_path, monkeypatch):
     one = better(id="one")
     there = evidence(off_by([(0.1,) * 3, (0.3,) * 3]))
@@ -473,8 +640,21 @@ def test_verdicts_are_stored_and_come_back(evidence, tmp_path, monkeypatch):
     assert verdicts.publish_verdicts(folder) == ()
     (row,) = verdicts.load_verdicts(folder).to_dict("records")
     assert (row["id"], row["verdict"], row["n"]) == ("one", "reproduced", 3)
-    (cell,) = verdicts.load_claim_cells(folder).to_dict("records")
+    (cell,) = load_table("claim-cells", folder).to_dict("records")
     assert (cell["first"], cell["second"], cell["won"]) == ("MFMB-Net", "TFR-Net", 1)
-    # Without the labels, what is stored stays.
+    # Without the labels, what is stored stays, and is known to be current.
     monkeypatch.setenv("MSA_DATA", str(tmp_path / "nothing"))
     assert verdicts.publish_verdicts(folder) == ()
+    assert verdicts.is_current(folder)
+
+
+def test_without_labels_an_unfinished_verdict_keeps_its_words(
+    evidence, tmp_path, monkeypatch
+):
+    there = evidence(off_by([(0.1,) * 3, (0.3,) * 2]))
+    monkeypatch.setattr(verdicts, "read_claims", lambda: (better(id="one"),))
+    verdicts.publish_verdicts(there.results)
+    monkeypatch.setenv("MSA_DATA", str(tmp_path / "nothing"))
+    assert verdicts.publish_verdicts(there.results) == ()
+    (row,) = verdicts.load_verdicts(there.results).to_dict("records")
+    assert "no verdict, but on seeds" in row["reason"]

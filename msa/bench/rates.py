@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import torch
@@ -38,7 +39,12 @@ KEYS = (
     *("dataset", "view", "encoder_mode", "missing_rate", "round", "model", "variant"),
     *("device", "device_name", "threads"),
 )
-"""Columns that say which row is which: a new measurement replaces the old one."""
+"""Columns that say which row is which: a new measurement replaces the old one.
+
+The session is none of them: after a measurement of some systems, the others keep rows
+of an older session. Verdicts compare within one session only, see
+:func:`msa.study.verdicts.shared_rounds`.
+"""
 
 
 def measure_rates(
@@ -69,7 +75,8 @@ def measure_rates(
     ------
     dict
         A row of ``results/benchmarks/rates.csv``: ``seconds_per_epoch`` is one training
-        pass and one validation pass, scaled from ``ROWS`` clips to all of them.
+        pass and one validation pass, scaled from ``ROWS`` clips to all of them;
+        ``session`` is when measuring began (UTC), the same in all rows of a call.
 
     Raises
     ------
@@ -79,6 +86,7 @@ def measure_rates(
     entries = {name: entry_of(name) for name in systems}
     torch.set_num_threads(threads)
     found = run_environment(device)
+    found["session"] = datetime.now(UTC).isoformat(timespec="seconds")
     for rate in rates:
         work = inputs.workload(
             dataset, "clip-context", "frozen", ROWS, device, missing_rate=rate

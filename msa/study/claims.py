@@ -272,7 +272,7 @@ def in_words(claim: Claim) -> str:
     """Say what is compared, and what supports or refutes a claim, from its rule."""
     if claim.kind == "explanation":
         return f"No run decides this: {claim.caveat}."
-    return f"{_compared(claim)}. {_decided(claim)}"
+    return f"{_compared(claim)}{_weighting(claim)}. {_decided(claim)}"
 
 
 def count_cells(claim: Claim) -> int:
@@ -298,7 +298,19 @@ def _compared(claim: Claim) -> str:
         "restores": f"reconstructions of {claim.system} with three imputations",
     }
     pairs = ", ".join(f"{first} with {second}" for first, second in claim.pairs)
+    if claim.kind == "faster":
+        pairs += f" at missing rates {', '.join(map(str, claim.at))}"
     return "Compares " + words.get(claim.kind, pairs)
+
+
+def _weighting(claim: Claim) -> str:
+    """Say which weights F1 is compared with, where it is."""
+    f1 = [place.metric for place in places(claim) if "F1" in place.metric]
+    if not f1:
+        return ""
+    if claim.kind == "value" or all("swapped" in metric for metric in f1):
+        return " (F1 in the papers' weighting)"
+    return " (F1 with correct weights)"
 
 
 def _decided(claim: Claim) -> str:

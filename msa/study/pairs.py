@@ -14,12 +14,12 @@ from msa.data.registry import source
 from msa.study.claims import Place, rates_of, rules
 from msa.study.publish import load_runs, load_table, publish_table
 from msa.study.stats import (
+    TIE,
     Floats,
-    draw_counts,
     interval,
     mean_over_runs,
+    probability_of_improvement,
     run_counts,
-    share_better,
 )
 from msa.study.verdicts import Evidence
 from msa.train.metrics import RATES, metric_keys
@@ -30,6 +30,7 @@ PAIRS = (
     ("MIT-FRNet", "TFR-Net"),
     ("MFMB-Net", "text-linear"),
     ("MIT-FRNet", "text-linear"),
+    ("TFR-Net", "text-linear"),
 )
 """Who meets whom: the papers, their common ancestor, and a linear reader of text."""
 
@@ -139,11 +140,11 @@ def _gain(
 def p_value(draws: Floats) -> float:
     """Two-sided bootstrap p-value of a difference, from its resamples of shape (B,).
 
-    Twice the smaller tail beyond 0, where a resample of exactly 0 is in both; the real
-    sample counts as one more, so that no p-value is 0.
+    Twice the smaller tail beyond 0, where a resample that is 0 up to rounding is in
+    both; the real sample counts as one more, so that no p-value is 0.
     """
     defined = draws[~np.isnan(draws)]
-    tail = min((defined <= 0).sum(), (defined >= 0).sum())
+    tail = min((defined <= TIE).sum(), (defined >= -TIE).sum())
     return float(min(1.0, 2 * (tail + 1) / (len(defined) + 1)))
 
 
@@ -152,7 +153,7 @@ def p_over_seeds(gains: Floats) -> float:
 
     What it knows of seeds only: every run is scored on the one test split.
     """
-    if len(gains) < rules().seeds or np.ptp(gains) == 0:
+    if len(gains) < rules().seeds or np.ptp(gains) <= TIE:
         return np.nan
     return float(ttest_1samp(gains, 0.0).pvalue)
 
@@ -161,16 +162,5 @@ def _better(
     ours: tuple[Floats, Floats], theirs: tuple[Floats, Floats]
 ) -> dict[str, float]:
     """Probability that a run of the first is better; runs are drawn for each alone."""
-    names = ("better", "better_lo", "better_hi")
-    share = float(share_better(ours[0], theirs[0], higher_is_better=True))
-    if np.isnan(share):
-        return dict.fromkeys(names, np.nan)
-    drawn = []
-    for number, (_, scores) in enumerate((ours, theirs)):
-        rng = np.random.default_rng([0, 1 + number])
-        counts = draw_counts(rng, scores.shape[1], len(scores)).astype(int)
-        units = np.arange(scores.shape[1])
-        chosen = np.stack([np.repeat(units, row) for row in counts])
-        drawn.append(np.take_along_axis(scores, chosen, 1))
-    bounds = interval(share_better(*drawn, higher_is_better=True), rules().level)
-    return dict(zip(names, (share, *bounds), strict=True))
+    found = probability_of_improvement(ours, theirs, level=rules().level)
+    return {"better": found.mean, "better_lo": found.lo, "better_hi": found.hi}

@@ -40,8 +40,16 @@ from msa.study.publish import (
     load_table,
     publish_table,
 )
-from msa.study.stats import Floats, Scored, interval, mean_over_runs, run_counts, scored
-from msa.train.metrics import METRICS
+from msa.study.stats import (
+    TIE,
+    Floats,
+    Scored,
+    interval,
+    mean_over_runs,
+    run_counts,
+    scored,
+)
+from msa.train.metrics import METRICS, RATES
 
 VERDICTS = (
     "reproduced",
@@ -59,6 +67,9 @@ _ENCODERS = (
     "text encoder of these runs: the data set's default, frozen; of the paper: a "
     "fine-tuned BERT base"
 )
+
+_ERROR = "RMSE of "
+"""In front of a modality: what the cells of a reconstruction compare."""
 
 PRINTED_NAMES = {"mosi": "MOSI", "mosei": "MOSEI", "sims": "SIMS"}
 """Data sets as the papers' tables name them."""
@@ -126,7 +137,8 @@ class Verdict:
     reason : str
         The numbers behind the verdict in words.
     runs : str
-        Digest of the runs that counted.
+        Number and digest of what counted: runs with their scores, or measured times.
+        Empty where there is none yet.
     """
 
     id: str
@@ -176,7 +188,6 @@ class Evidence:
         self.runs = load_runs(results=results).set_index("run_id")
         named = ["dataset", "model", "variant", "missing_rate", "seed"]
         self._named = set(self.runs[named].itertuples(index=False, name=None))
-        self.used: set[str] = set()
         self._scored: dict[str, Scored] = {}
         self._predictions: dict[tuple[str, str], Mapping[str, np.ndarray]] = {}
         self._truth: dict[str, np.ndarray] = {}
@@ -214,9 +225,11 @@ class Evidence:
             return False
         return self.run_id(dataset, system, rate, seed, **fields) in self.runs.index
 
-    def times(self, dataset: str, system: str, rate: float) -> pd.Series:
-        """Return the measured seconds of an epoch, by machine and round."""
-        return epoch_times(self._times, dataset, self.view, *parse_system(system), rate)
+    def rounds(self, dataset: str, systems: Sequence[str], rate: float) -> pd.DataFrame:
+        """Return the seconds of an epoch of systems, by round of one session."""
+        named = [parse_system(system) for system in systems]
+        found = shared_rounds(self._times, dataset, self.view, named, rate)
+        return found.set_axis(list(systems), axis=1)
 
     @cached_property
     def _times(self) -> pd.DataFrame:
@@ -239,7 +252,6 @@ class Evidence:
             for seed in seeds
             for rates in [rates_of(place.at)]
         ]
-        self.used.update(run for row in ids for run in row)
         cells = [
             [self._score(place.dataset, system, run) for run in row] for row in ids
         ]
@@ -260,7 +272,6 @@ class Evidence:
         curves = load_curves(dataset, model, self.results)
         total = curves[(curves["split"] == "train") & (curves["term"] == "total")]
         ids = [self.run_id(dataset, system, rate, seed) for seed in seeds]
-        self.used.update(ids)
         rows = [total[total["run_id"] == run].sort_values("epoch") for run in ids]
         return [row["value"].to_numpy(dtype=float) for row in rows]
 
@@ -287,6 +298,64 @@ class Evidence:
 EPOCH_TIMES = "benchmarks/rates"
 """Table of the seconds of an epoch that ``python -m msa bench rates`` measures."""
 
+SESSION = ("device", "device_name", "threads", "commit", "session")
+"""Columns that say which times were measured together, one right after the other."""
+
+
+def shared_rounds(
+    times: pd.DataFrame,
+    dataset: str,
+    view: str,
+    systems: Sequence[tuple[str, str]],
+    rate: float,
+) -> pd.DataFrame:
+    """Pick the rounds in which one session measured all of some systems.
+
+    Times of two sessions do not compare: machine, threads or code may differ, and what
+    else the machine did then.
+
+    Parameters
+    ----------
+    times : DataFrame
+        The table ``EPOCH_TIMES``; may be empty.
+    dataset, view : str
+    systems : sequence of (str, str)
+        Model and variant of each.
+    rate : float
+        Missing rate.
+
+    Returns
+    -------
+    DataFrame
+        Seconds by ``SESSION`` and round, one column per system in their order, of the
+        session that has the most rounds of all of them (of several, the last); empty if
+        no session has one.
+    """
+    columns = [_times_of(times, dataset, view, *system, rate) for system in systems]
+    table = pd.concat(columns, axis=1, keys=range(len(columns)), join="inner")
+    if table.empty:
+        return table
+    sessions = [group for _, group in table.groupby(level=list(SESSION))]
+    return max(sessions, key=lambda group: (len(group), _started(group)))
+
+
+def _started(group: pd.DataFrame) -> str:
+    return group.index.get_level_values("session")[0]
+
+
+def _times_of(
+    times: pd.DataFrame, dataset: str, view: str, model: str, variant: str, rate: float
+) -> pd.Series:
+    where = {"dataset": dataset, "view": view, "model": model, "variant": variant}
+    where |= {"encoder_mode": "frozen", "missing_rate": rate}
+    keys = [*SESSION, "round"]
+    times = times.reindex(columns=[*where, *keys, "seconds_per_epoch"])
+    for column, value in where.items():
+        times = times[times[column] == value]
+    # Rows from before sessions were named have the commit alone.
+    named = {name: times[name].astype(object).fillna("") for name in SESSION}
+    return times.assign(**named).set_index(keys)["seconds_per_epoch"]
+
 
 def epoch_times(
     times: pd.DataFrame, dataset: str, view: str, model: str, variant: str, rate: float
@@ -304,15 +373,11 @@ def epoch_times(
     Returns
     -------
     Series
-        Seconds by device, its name, threads and round; empty if nothing was measured.
+        Seconds by device, its name, threads and round, of one session; empty if nothing
+        was measured.
     """
-    where = {"dataset": dataset, "view": view, "model": model, "variant": variant}
-    where |= {"encoder_mode": "frozen", "missing_rate": rate}
-    keys = ["device", "device_name", "threads", "round"]
-    times = times.reindex(columns=[*where, *keys, "seconds_per_epoch"])
-    for column, value in where.items():
-        times = times[times[column] == value]
-    return times.set_index(keys)["seconds_per_epoch"]
+    found = shared_rounds(times, dataset, view, [(model, variant)], rate)
+    return found[0].droplevel(["commit", "session"])
 
 
 # --- storing --------------------------------------------------------------------------
@@ -363,7 +428,7 @@ def load_verdicts(results: Path | None = None) -> pd.DataFrame:
 def is_current(results: Path | None = None) -> bool:
     """Tell whether the stored verdicts were made from the runs published now.
 
-    Compares how many runs each claim had and has, which needs no labels.
+    Compares which runs each claim had and has, and their scores, which needs no labels.
     """
     stored = load_verdicts(results).set_index(["id", "view"])
     for view in _views(results):
@@ -372,17 +437,12 @@ def is_current(results: Path | None = None) -> bool:
             if (claim.id, view) not in stored.index:
                 return False
             row = stored.loc[claim.id, view]
-            if row["verdict"] == UNTESTABLE or claim.kind == "counts":
+            if claim.kind == "counts" or _no_run_decides(claim, view):
                 continue
-            counted = (int(row["published"]), int(row["needed"]))
-            if counted != _progress(claim, evidence):
+            counted = (int(row["published"]), int(row["needed"]), row["runs"])
+            if counted != (*_progress(claim, evidence), _digest(claim, evidence)):
                 return False
     return True
-
-
-def load_claim_cells(results: Path | None = None) -> pd.DataFrame:
-    """Load every comparison behind the stored verdicts."""
-    return _stored("claim-cells", results)
 
 
 def _stored(name: str, results: Path | None) -> pd.DataFrame:
@@ -429,29 +489,73 @@ def decide(claim: Claim, evidence: Evidence) -> tuple[Verdict, list[Cell]]:
         If labels are needed that are not on this machine.
     """
     name = {"id": claim.id, "view": evidence.view}
-    if claim.kind == "explanation":
-        return Verdict(**name, verdict=UNTESTABLE, reason=claim.caveat), []
+    if reason := _no_run_decides(claim, evidence.view):
+        return Verdict(**name, verdict=UNTESTABLE, reason=reason), []
     if claim.kind == "counts":
         return _counted(claim, evidence), []
-    if claim.features == "frame-level" and evidence.view not in FRAME_LEVEL:
-        reason = (
-            f"states values on frame-level features; these runs have {evidence.view}"
-        )
-        return Verdict(**name, verdict=UNTESTABLE, reason=reason), []
     there, needed = _progress(claim, evidence)
-    name |= {"published": there, "needed": needed}
+    name |= {"published": there, "needed": needed, "runs": _digest(claim, evidence)}
     if (seeds := _fewest_seeds(claim, evidence)) < rules().seeds:
         what = "measurements" if claim.kind == "faster" else "runs"
         reason = f"{there} of {needed} needed {what} are published"
+        if claim.kind == "faster" and there:
+            reason += _apart(claim, evidence)
         reason += _so_far(claim, evidence, seeds) if seeds else ""
         return Verdict(**name, verdict=UNFINISHED, reason=reason), []
-    evidence.used = set()  # what was read for a claim before counts no more
     cells = _CELLS[claim.kind](claim, evidence)
     found = _sum_up(claim, cells)
+    if claim.kind == "faster":
+        found["reason"] += _at_which_rates(claim, evidence)
     if claim.features == "frame-level":
         found["reason"] += f"; {_ENCODERS}"
-    digest = hashlib.sha256(" ".join(sorted(evidence.used)).encode()).hexdigest()[:8]
-    return Verdict(**name, **found, runs=digest), cells
+    return Verdict(**name, **found), cells
+
+
+def _no_run_decides(claim: Claim, view: str) -> str:
+    """Return why no run on these features decides a claim; empty if runs do."""
+    if claim.kind == "explanation":
+        return claim.caveat
+    if claim.features == "frame-level" and view not in FRAME_LEVEL:
+        return f"states values on frame-level features; these runs have {view}"
+    return ""
+
+
+def _digest(claim: Claim, evidence: Evidence) -> str:
+    """Sum up which runs decide a claim, and what they scored."""
+    if claim.kind == "faster":
+        measured = [
+            evidence.rounds(dataset, claim.systems, rate)
+            for dataset in claim.datasets
+            for rate in RATES
+        ]
+        count = sum(table.size for table in measured)
+        text = "".join(table.to_csv() for table in measured)
+    else:
+        runs = evidence.runs.loc[_run_ids(claim, evidence)].filter(like="test_")
+        scores = runs.astype(float).to_dict("index")
+        count = len(runs)
+        text = repr({run: _defined(scores[run]) for run in sorted(scores)})
+    if not count:
+        return ""
+    return f"{count}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def _run_ids(claim: Claim, evidence: Evidence) -> list[str]:
+    """Return the runs that decide a claim: all systems of a cell, on shared seeds."""
+    fields = _fields(claim)
+    found = {
+        evidence.run_id(place.dataset, system, rate, seed, **fields)
+        for place in places(claim)
+        for rates in [rates_of(place.at)]
+        for seed in evidence.seeds(place.dataset, claim.systems, rates, **fields)
+        for system in claim.systems
+        for rate in rates
+    }
+    return sorted(found)
+
+
+def _defined(scores: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in scores.items() if value == value}
 
 
 def _progress(claim: Claim, evidence: Evidence) -> tuple[int, int]:
@@ -459,7 +563,7 @@ def _progress(claim: Claim, evidence: Evidence) -> tuple[int, int]:
     there = needed = 0
     for dataset, system, rate in _needs(claim):
         if claim.kind == "faster":
-            found = len(evidence.times(dataset, system, rate))
+            found = len(evidence.rounds(dataset, [system], rate))
         else:
             found = len(evidence.seeds(dataset, [system], [rate], **_fields(claim)))
         there += min(found, rules().seeds)
@@ -484,24 +588,73 @@ def _fields(claim: Claim) -> dict[str, bool]:
 
 
 def _fewest_seeds(claim: Claim, evidence: Evidence) -> int:
+    """Return the fewest seeds, or rounds of one session, that a cell can be made of."""
+    return min(len(found) for found in _shared(claim, evidence))
+
+
+def _shared(claim: Claim, evidence: Evidence) -> list[tuple[int, ...]]:
+    """Return the seeds, or rounds of one session, of all systems, place by place."""
     if claim.kind == "faster":
-        return min(len(evidence.times(*need)) for need in _needs(claim))
+        tables = [
+            evidence.rounds(place.dataset, claim.systems, place.at)
+            for place in places(claim)
+        ]
+        return [tuple(table.index.get_level_values("round")) for table in tables]
     fields = _fields(claim)
-    return min(
-        len(evidence.seeds(place.dataset, claim.systems, rates_of(place.at), **fields))
+    return [
+        evidence.seeds(place.dataset, claim.systems, rates_of(place.at), **fields)
         for place in places(claim)
+    ]
+
+
+def _apart(claim: Claim, evidence: Evidence) -> str:
+    """Say where the times of a claim were not measured together."""
+    rounds = zip(places(claim), _shared(claim, evidence), strict=True)
+    short = [place.number for place, found in rounds if len(found) < rules().seeds]
+    return (
+        f"; at missing rate {', '.join(short)} no session measured "
+        f"{', '.join(claim.systems)} together in {rules().seeds} rounds, and times of "
+        "two sessions are not compared"
     )
 
 
 def _so_far(claim: Claim, evidence: Evidence, seeds: int) -> str:
     """Say how a claim stands on fewer seeds than a verdict takes."""
-    try:
-        cells = _CELLS[claim.kind](claim, evidence)
-    except MissingData:
-        return ""
+    cells = _CELLS[claim.kind](claim, evidence)
     won = sum(cell.is_won for cell in cells if not cell.is_empty)
-    n = f"{seeds} seed{'s' if seeds > 1 else ''}"
-    return f"; no verdict, but with {n} {won} of {len(cells)} cells won"
+    if claim.kind == "faster":
+        on = f"in {seeds} round{'s' if seeds > 1 else ''}"
+    else:
+        on = _on_seeds(_shared(claim, evidence))
+    return f"; no verdict, but {on} {won} of {len(cells)} cells won"
+
+
+def _on_seeds(shared: Sequence[tuple[int, ...]]) -> str:
+    """Name the seeds that the cells of a claim were made of."""
+    named = [seed for seed in FIVE_SEEDS if any(seed in found for found in shared)]
+    plural = "s" if len(named) > 1 else ""
+    alike = "alone" if len(set(shared)) == 1 else "(not all in every cell)"
+    return f"on seed{plural} {' and '.join(map(str, named))} {alike}"
+
+
+def _at_which_rates(claim: Claim, evidence: Evidence) -> str:
+    """Say at which rates times decide, and what all measured rates would say."""
+    measured = tuple(
+        rate
+        for rate in RATES
+        if all(
+            len(evidence.rounds(dataset, claim.systems, rate)) >= rules().seeds
+            for dataset in claim.datasets
+        )
+    )
+    cells = _faster(claim.model_copy(update={"at": measured}), evidence)
+    won = sum(cell.is_won for cell in cells)
+    decide_at = ", ".join(f"{rate:.1f}" for rate in claim.at)
+    plural = "s" if len(measured) > 1 else ""
+    return (
+        f"; decided at missing rates {decide_at}; at the {len(measured)} measured "
+        f"rate{plural} {won} of {len(cells)} cells won"
+    )
 
 
 def _sum_up(claim: Claim, cells: Sequence[Cell]) -> dict[str, object]:
@@ -531,7 +684,7 @@ def _sum_up(claim: Claim, cells: Sequence[Cell]) -> dict[str, object]:
 def _single(cell: Cell) -> dict[str, object]:
     if cell.is_sure:
         verdict = REPRODUCED
-    elif cell.is_won and cell.hi >= rules().margin:
+    elif cell.is_won and cell.hi >= rules().margin - TIE:
         verdict = CONSISTENT
     else:
         verdict = REFUTED
@@ -540,7 +693,7 @@ def _single(cell: Cell) -> dict[str, object]:
 
 def _stated_gain(claim: Claim, cell: Cell) -> dict[str, object]:
     stated = claim.stated or 0.0
-    holds = cell.lo <= stated <= cell.hi
+    holds = cell.lo - TIE <= stated <= cell.hi + TIE
     if cell.is_sure and holds:
         verdict = REPRODUCED
     elif cell.is_won or holds:
@@ -569,10 +722,21 @@ def _several(
     reason = f"{counts['won']} of {len(cells)} cells won"
     if not np.isnan(cells[0].lo):
         reason += f", {counts['sure']} surely; {counts['lost']} surely lost"
+    if claim.kind == "restores":
+        reason += f"; {_by_modality(cells)}"
     if counts["empty"]:
         reason += f"; {counts['empty']} more without a defined metric"
     found = {"effect": share, "lo": lo, "hi": hi, "unit": "share"}
     return {**found, "verdict": verdict, "reason": reason}
+
+
+def _by_modality(cells: Sequence[Cell]) -> str:
+    """Count the won cells of each modality."""
+    counts = []
+    for metric in dict.fromkeys(cell.place.metric for cell in cells):
+        own = [cell.is_won for cell in cells if cell.place.metric == metric]
+        counts.append(f"{metric.removeprefix(_ERROR)} {sum(own)} of {len(own)}")
+    return ", ".join(counts)
 
 
 def _share_interval(cells: Sequence[Cell]) -> tuple[float, float]:
@@ -661,7 +825,7 @@ def _value(claim: Claim, evidence: Evidence) -> list[Cell]:
         seeds = evidence.seeds(place.dataset, claim.systems, rates_of(place.at))
         values, scores = evidence.number(place, claim.system, seeds)
         off, draws = sign * values - target, sign * _drawn_mean(scores) - target
-        reach = rules().tolerance(metric, source(place.dataset).scale)
+        reach = rules().tolerance(metric, source(place.dataset).scale) + TIE
         lo, hi = interval(draws, rules().level)
         found.append(
             Cell(
@@ -707,12 +871,9 @@ def _faster(claim: Claim, evidence: Evidence) -> list[Cell]:
     """Return one cell per pair and rate: seconds saved, paired by round."""
     found = []
     for place in places(claim):
+        seconds = evidence.rounds(place.dataset, claim.systems, place.at)
         for first, second in claim.pairs:
-            one, other = (
-                evidence.times(place.dataset, name, place.at)
-                for name in (first, second)
-            )
-            saved = (other - one).dropna().to_numpy()
+            saved = (seconds[second] - seconds[first]).to_numpy()
             draws = _drawn_mean(np.tile(saved, (rules().resamples, 1)))
             found.append(_cell(place, first, second, saved, draws))
     return found
@@ -745,7 +906,6 @@ def _restores(claim: Claim, evidence: Evidence) -> list[Cell]:
         where = (place.dataset, claim.system, place.at)
         seeds = evidence.seeds(where[0], [where[1]], [where[2]], **_fields(claim))
         ids = [evidence.run_id(*where, seed, **_fields(claim)) for seed in seeds]
-        evidence.used.update(ids)
         own = errors[errors["run_id"].isin(ids)]
         own = own[np.isclose(own["missing_rate"], place.at)]
         for modality, rows in own.groupby("modality", sort=False):
@@ -753,7 +913,7 @@ def _restores(claim: Claim, evidence: Evidence) -> list[Cell]:
             best = table[list(IMPUTATIONS)].mean().idxmin()
             gains = (table[best] - table["model"]).loc[ids].to_numpy()
             draws = _drawn_mean(np.tile(gains, (rules().resamples, 1)))
-            there = Place(place.dataset, f"RMSE of {modality}", place.at)
+            there = Place(place.dataset, _ERROR + modality, place.at)
             found.append(_cell(there, claim.system, best, gains, draws))
     return found
 
@@ -835,10 +995,10 @@ def _cell(place: Place, first: str, second: str, gains: Floats, draws: Floats) -
     lo, hi = (np.nan, np.nan) if np.isnan(gain) else interval(draws, rules().level)
     return Cell(
         *(place, first, second, gain, lo, hi, len(gains)),
-        is_won=gain > 0,
-        is_sure=bool(lo > 0),
-        is_lost=bool(hi < 0),
-        won_draws=(draws > 0).astype(float),
+        is_won=gain > TIE,
+        is_sure=bool(lo > TIE),
+        is_lost=bool(hi < -TIE),
+        won_draws=(draws > TIE).astype(float),
     )
 
 
