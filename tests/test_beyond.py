@@ -110,10 +110,18 @@ def test_models_of_the_protocol_stand_beside_those_of_one_rate(stored, monkeypat
     assert row["0.5"] == "0.500 ± 0.000 [3 seeds]"
     words = beyond.rates_in_words("MAE")
     assert "trained at 0.0 at 0, its own rate at 2, mixed at 0 of 2" in words
+    assert "more than there are rates" not in words
+    # At test rate 0.0 the model of complete data is the one of its own rate as well.
+    runs["mosi-sweep"]["test_MAE"] = 0.2
+    frames["load_evaluations"]["value"] = [0.2, 0.3] * 6
+    stored(load_evaluations=frames["load_evaluations"])
+    words = beyond.rates_in_words("MAE")
+    assert "trained at 0.0 at 1, its own rate at 2, mixed at 1 of 2" in words
+    assert "Ties count for each training" in words
 
 
 def test_selection_counts_what_the_test_split_buys(stored):
-    runs = pd.DataFrame([run(f"a{s}", seed=s) for s in SEEDS])
+    runs = pd.DataFrame([run(f"a{s}", seed=s) | {"best_epoch": 1} for s in SEEDS])
     rows = []
     for run_id in runs["run_id"]:
         # Validation MAE is best in epoch 1, test accuracy in epoch 2.
@@ -210,6 +218,28 @@ def test_a_duel_is_told_in_gains(stored):
     assert "0 of the rates have 3 seeds or more" in duels.duel_in_words(*names)
 
 
+def test_systems_are_compared_with_the_linear_reader_in_pairs(stored):
+    row = {"first": "MFMB-Net", "second": "text-linear", "dataset": "mosi"}
+    row |= {"view": "clip-context", "metric": "MAE"}
+    gains = (("0.0", 0.2, 3), ("0.4", 0.05, 1), ("0.8", -0.2, 1), ("AUILC", 0.3, 1))
+    pairs = pd.DataFrame(
+        [
+            {**row, "at": at, "gain": g, "lo": g - 0.1, "hi": g + 0.1, "n": n}
+            for at, g, n in gains
+        ]
+    )
+    stored(duels, load_pairs=pairs)
+    words = duels.against_linear("mosi", "clip-context", "MAE")
+    assert (
+        "MFMB-Net is surely better at 1 (0.0), surely worse at 1 (0.8) of 3 missing "
+        "rates (1 to 3 seeds a rate)"
+    ) in words
+    nothing = "CMU-MOSI: nothing is compared with text-linear yet."
+    assert duels.against_linear("mosi", "clip-context", "Corr") == nothing
+    only = duels.against_linear("mosi", "clip-context", "MAE", ["MIT-FRNet"])
+    assert only == nothing
+
+
 def test_f1_definitions_side_by_side(monkeypatch):
     scores = {"Non0_acc_2": (0.6, 0.7), "Non0_F1": (0.5, 0.6)}
     scores["Non0_F1_swapped"] = (0.8, 0.7)
@@ -252,7 +282,7 @@ def test_fine_tuning_is_compared_cell_by_cell(stored):
     )
 
 
-def test_the_damage_that_costs_most(stored):
+def test_the_damage_under_which_a_system_does_worst(stored):
     runs = pd.DataFrame([run("a", missing_rate=0.5)])
     tests = pd.DataFrame(
         [
@@ -262,6 +292,12 @@ def test_the_damage_that_costs_most(stored):
         ]
     )
     stored(load_runs=runs, load_evaluations=tests)
-    assert "MFMB-Net no-text (1.400)" in beyond.patterns_in_words("MAE")
-    row = beyond.patterns_table("MAE").cells.iloc[0]
-    assert row["bursts"] == "1.200 [1 seed]"
+    tests.loc[tests["pattern"] == "bursts", "missing_rate"] = 0.5
+    stored(load_evaluations=tests)
+    words = beyond.patterns_in_words("MAE")
+    assert "MFMB-Net no-text (1.400)" in words
+    rates = "tested at missing rate 0.5 (bursts) and 1.0 (no-text, no-audio)"
+    assert f"take away different amounts, {rates}" in words
+    table = beyond.patterns_table("MAE")
+    assert f"training at 0.5; {rates}; " in table.caption
+    assert table.cells.iloc[0]["bursts"] == "1.200 [1 seed]"

@@ -12,10 +12,11 @@ import pytest
 from PIL import Image
 
 from msa.data.load import load
-from msa.data.passport import passport
+from msa.data.passport import ALPHAS, passport
 from msa.data.registry import source
+from msa.models.references import TextLinearHyper
 from msa.models.registry import MODELS, model_entry
-from msa.report import figures, tables
+from msa.report import appendix, figures, tables
 from msa.report.labels import (
     NoResults,
     best_and_worst,
@@ -335,6 +336,82 @@ def test_what_was_run_is_counted(runs):
     assert table.cells["System"].tolist() == ["MFMB-Net", "text-linear", "constant"]
     assert table.cells["Runs"].tolist() == ["3", "2", "2"]
     assert table.caption.startswith("Published runs: 7 in all")
+
+
+def test_runs_of_the_main_comparison_are_counted_apart(runs):
+    other = RunConfig.resolve(
+        dataset="mosi", model="MFMB-Net", missing_rate=0.5, seed=7, mask_seed=3
+    )
+    fixed = {"dataset": "mosi", "model": "MFMB-Net", "variant": "w/o F-1"}
+    variant = RunConfig.resolve(missing_rate=0.3, **fixed)
+    rows = [{"run_id": c.run_id, **fields_of(c)} for c in (other, variant)]
+    table = tables.coverage_table(pd.concat([runs, pd.DataFrame(rows)]))
+    cells = table.cells.set_index("System")
+    own = cells.loc["MFMB-Net"]
+    assert (own["Runs"], own["Main comparison"]) == ("4", "3")
+    assert own["Missing rates"] == "0.0, 1.0"  # not 0.5, which is of the other run
+    assert own["Run seeds"] == "seed 1111, also 111 at 0.0"
+    assert cells.at["MFMB-Net w/o F-1", "Main comparison"] == "0"
+    assert cells.at["MFMB-Net w/o F-1", "Missing rates"] == "0.3"
+    assert "7 of them in the main comparison" in table.caption
+
+
+def test_every_published_file_is_described():
+    table = appendix.file_table().cells
+    assert not table.loc[table["What it holds"] == appendix.OTHER_FILE, "File"].tolist()
+
+
+def test_cells_with_fewer_seeds_than_most_are_marked(summary, runs):
+    aggregates = pd.DataFrame(
+        [{**cell("MFMB-Net", 0.0, "MAE", 1, 1.2, lo=1.1, hi=1.3), "aggregate": "AUILC"}]
+    )
+    of_one = (summary["model"] == "MFMB-Net") & (summary["missing_rate"] == 1.0)
+    three = summary.assign(n=np.where(of_one, 1, 3))
+    table = tables.rate_table(three, aggregates, runs, "MAE", "rates")
+    rows = table.cells.set_index("System")
+    assert rows.loc["MFMB-Net", ["0.0", "1.0"]].tolist() == ["0.920", "1.400†"]
+    assert rows.at["MFMB-Net", "AUILC"] == "1.200† [1.100 to 1.300]"
+    assert rows.loc["constant", ["0.0", "AUILC"]].tolist() == ["1.420", "–"]
+    told = "† Fewer seeds than most cells: MFMB-Net (seed 1111, also 111 at 0.0)."
+    assert told in table.caption
+    assert table.marks["1.0"].tolist() == ["best", "second", ""]
+    assert r"1.400$^\dagger$" in table.latex()
+    assert table.data["seeds"].iloc[0] == "seed 1111, also 111 at 0.0"
+    usual = tables.rate_table(summary.assign(n=3), aggregates[:0], runs, "MAE", "r")
+    assert "†" not in usual.caption + usual.cells.to_string()
+
+
+def test_the_usual_number_of_seeds_is_that_of_most_cells():
+    assert tables.has_fewer(np.array([[3, 1], [3, 0]])).tolist() == [
+        [False, True],
+        [False, False],
+    ]
+    assert not tables.has_fewer(np.array([1, 1, 3])).any()  # few have more
+    assert not tables.has_fewer(np.array([0, np.nan])).any()
+
+
+def test_the_probe_of_text_is_told_from_text_linear(demo):
+    table = tables.probe_table(demo["probes"])
+    assert f"the best of {len(ALPHAS)} penalties on valid" in table.caption
+    assert f"tries {len(TextLinearHyper().penalties)} penalties" in table.caption
+
+
+def test_probes_are_summed_up_for_every_recorded_data_set():
+    probes = pd.DataFrame(
+        [
+            {"dataset": d, "view": v, "features": f, "test_corr": c}
+            for d, v, text, rest in (
+                ("mosi", "clip-context", 0.7, 0.1),
+                ("sims", "clip-context", 0.47, 0.472),
+                ("demo", "synthetic", 0.8, 0.3),
+            )
+            for f, c in (("text", text), ("audio+vision", rest), ("constant", np.nan))
+        ]
+    )
+    words = tables.probes_in_words(probes)
+    assert words.endswith(
+        "together: CMU-MOSI 0.700 against 0.100, CH-SIMS 0.470 against 0.472."
+    )
 
 
 def test_marks_survive_in_html_and_latex(summary, runs):

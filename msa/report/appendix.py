@@ -23,7 +23,24 @@ FILES = {
     "summary.csv": "One row per system, rate and metric: n, mean, standard deviation "
     "and 95 % interval.",
     "aggregates.csv": "AUILC and MWA of every system that was run at all rates.",
+    "evaluations.csv.gz": "Scores of runs that were tested at further missing rates "
+    "and patterns than their own, one row per test and metric.",
+    "epochs.csv.gz": "Validation and test scores after every epoch, of the runs that "
+    "rules to choose an epoch are compared on.",
+    "reconstructions.csv.gz": "Errors of reconstructed features and of simple guesses "
+    "on missing test steps, by run, rate, modality and method.",
+    "claims.csv": "The verdict on every claim of the papers: effect, interval, seeds, "
+    "cells won and the reason.",
+    "claim-cells.csv": "Every comparison behind the verdicts, one row per claim, data "
+    "set, metric and rate.",
+    "pairs.csv": "Two systems head to head, paired over seeds and test clips: gain, "
+    "interval, p-values and the probability of the better run.",
+    "released.csv": "Differences between the papers' equations and their released "
+    "code: scores of both and their difference, by switch, rate and metric.",
     "environments.json": "What the runs ran on, by the identifier in runs.csv.",
+    "benchmarks/": "Measured times, not of the runs themselves: epochs by system "
+    "(models.csv), by missing rate (rates.csv) and by size (growth.csv), and runs per "
+    "hour (runner.csv).",
     "curves/": "Loss terms by epoch and split, a file per data set and model.",
     "predictions/": "Test predictions of every run, a file per data set and model.",
     "passport/": "What is in each data file: source, sizes, labels, lengths, probes.",
@@ -33,7 +50,7 @@ FILES = {
 
 NOT_KNOWN = "not known"
 
-OTHER_FILE = "Numbers of one page of this book."
+OTHER_FILE = "Not described yet."
 
 
 def cost_table(runs: pd.DataFrame, name: str = "costs") -> Table:

@@ -204,14 +204,21 @@ def rates_in_words(metric: str = "MAE") -> str:
             for name in sorted(own.loc[own["model"] == model, "trained"].unique())
         )
         told.append(f"{model}: trained at {counts} of {len(mine)}")
-    return (
+    words = (
         f"At how many test rates each training gives a system its best "
         f"{axis_label(metric)} ({_seeds_in_words(own)}): {'; '.join(told)}."
     )
+    if (best.sum(axis=1) > 1).any():
+        words += (
+            " Ties count for each training: at the test rate that a model was trained "
+            f"at, it counts under '{OWN_RATE}' as well, so the counts of a system can "
+            "add up to more than there are rates."
+        )
+    return words
 
 
 def patterns_in_words(metric: str = "MAE") -> str:
-    """Say which damage hurts each system most."""
+    """Say under which damage each system does worst, and that damages differ."""
     own = _evaluated("patterns", metric)
     if own.empty:
         return "No run of the study `patterns` is published yet."
@@ -222,16 +229,30 @@ def patterns_in_words(metric: str = "MAE") -> str:
         f"{model} {worst[model]} ({printed(metric, means.at[model, worst[model]])})"
         for model in system_order(means.index)
     )
+    worst_word = "Lowest" if higher else "Highest"
     return (
-        f"What costs most in {axis_label(metric)}, mean over both trainings "
-        f"({_seeds_in_words(own)}): {told}."
+        f"{worst_word} {axis_label(metric)} by damage, mean over "
+        f"{own['trained'].nunique()} trainings ({_seeds_in_words(own)}): {told}. The "
+        f"kinds of damage take away different amounts, {_tested_at(own)}: this does "
+        "not tell what an equal loss in each modality would cost."
     )
 
 
-def _labelled(own: pd.DataFrame) -> str:
+def _labelled(own: pd.DataFrame, across: str = "tested") -> str:
     """Label runs that are tested otherwise than trained."""
-    trained = ", ".join(sorted(own["trained"].unique()))
-    return describe(own, rates=f"training at {trained}")
+    rates = f"training at {', '.join(sorted(own['trained'].unique()))}"
+    if across == "pattern":
+        rates += f"; {_tested_at(own)}"
+    return describe(own, rates=rates)
+
+
+def _tested_at(own: pd.DataFrame) -> str:
+    """Say at which missing rate each kind of damage is tested."""
+    told = [
+        f"{rate:.1f} ({', '.join(dict.fromkeys(part['pattern']))})"
+        for rate, part in own.groupby("tested")
+    ]
+    return f"tested at missing rate {' and '.join(told)}"
 
 
 def _best_trained(own: pd.DataFrame, metric: str, across: str) -> pd.DataFrame:
@@ -262,7 +283,7 @@ def _crossed(own: pd.DataFrame, metric: str, across: str, name: str) -> Table:
     caption = (
         f"{axis_label(metric)} on the test split by "
         f"{'test rate' if across == 'tested' else 'what is missing'}, mean ± standard "
-        f"deviation over seeds. {_labelled(own)}"
+        f"deviation over seeds. {_labelled(own, across)}"
     )
     return plain_table(pd.DataFrame(rows), own[kept], f"{name}-{metric}", caption)
 
@@ -363,7 +384,7 @@ def _by_rule(metric: str) -> pd.DataFrame:
     epochs, runs = load_epochs("selection"), load_runs("selection")
     if epochs.empty or runs.empty:
         return pd.DataFrame()
-    found = scores_by_rule(epochs)
+    found = scores_by_rule(epochs, runs.set_index("run_id")["best_epoch"])
     return found[found["metric"] == metric].merge(runs, on="run_id")
 
 

@@ -20,13 +20,16 @@ import pandas as pd
 import yaml
 
 from msa.data.contract import SPLITS
+from msa.data.passport import ALPHAS
 from msa.data.paths import repo_root
 from msa.data.registry import source
+from msa.models.references import TextLinearHyper
 from msa.report.labels import (
     MISSING,
     axis_label,
     decimals_of,
     describe,
+    main_runs,
     printed,
     seeds_used,
     short_label,
@@ -43,6 +46,9 @@ from msa.train.metrics import METRICS
 
 BEST, SECOND = "best", "second"
 """Marks of cells, also the names of their CSS classes."""
+
+FEWER = "†"
+"""Mark of a cell that rests on fewer seeds than most cells of its table."""
 
 SHORT = 26
 """Longest entry of a column, in characters, that does not break into lines."""
@@ -210,6 +216,29 @@ def rank_marks(
     return [marks.get(value, "") for value in rounded]
 
 
+def has_fewer(counts: np.ndarray | pd.Series) -> np.ndarray:
+    """Mark the cells of a table that rest on fewer seeds than most of them.
+
+    Parameters
+    ----------
+    counts : array of int
+        Seeds by cell, in any shape; 0 or nan where nothing was run.
+
+    Returns
+    -------
+    array of bool
+        Shaped alike; True where a cell has seeds, but fewer than the usual number.
+
+    Examples
+    --------
+    >>> has_fewer(np.array([3, 3, 1, 0])).tolist()
+    [False, False, True, False]
+    """
+    counts = np.asarray(counts, dtype=float)
+    usual = pd.Series(counts[counts > 0]).mode().max()  # nan where nothing was run
+    return (counts > 0) & (counts < usual)
+
+
 def score_table(
     summary: pd.DataFrame, runs: pd.DataFrame, metrics: Sequence[str], name: str
 ) -> Table:
@@ -283,7 +312,7 @@ def rate_table(
     summary, runs : DataFrame
         As for :func:`score_table`.
     aggregates : DataFrame
-        ``model, variant, aggregate, metric, mean, lo, hi``; rows of other data sets,
+        ``model, variant, aggregate, metric, n, mean, lo, hi``; rows of other data sets,
         views and encoders than the summary's are passed over.
     metric : str
         Metric key.
@@ -295,13 +324,16 @@ def rate_table(
     Table
         A row per system, a column per rate with the mean over seeds, then AUILC
         (MFMB-Net eq. 20) with its interval and MWA with both divisors (MIT-FRNet
-        eq. 25), undefined where a system was not run at every rate.
+        eq. 25), undefined where a system was not run at every rate. Cells with fewer
+        seeds than most are marked, and the caption says which seeds they have.
     """
     own = summary[summary["metric"] == metric]
     systems = systems_of(own)
     index = ["model", "variant"]
     numbers = own.pivot(index=index, columns="missing_rate", values="mean").loc[systems]
-    numbers.columns = [f"{rate:.1f}" for rate in numbers.columns]
+    seeds = own.pivot(index=index, columns="missing_rate", values="n").loc[systems]
+    seeds.columns = [f"{rate:.1f}" for rate in seeds.columns]
+    numbers.columns = seeds.columns
     place = ["dataset", "view", "encoder", "encoder_mode"]
     whole = aggregates.merge(own[place].drop_duplicates(), on=place)
     whole = whole[whole["metric"] == metric].set_index([*index, "aggregate"])
@@ -310,30 +342,48 @@ def rate_table(
             head = aggregate if column == "mean" else f"{aggregate} {column}"
             cells = whole[column]
             numbers[head] = [cells.get((*s, aggregate), np.nan) for s in systems]
+        seeds[aggregate] = [whole["n"].get((*s, aggregate), np.nan) for s in systems]
+    fewer = pd.DataFrame(has_fewer(seeds), index=seeds.index, columns=seeds.columns)
     cells = numbers.map(lambda value: printed(metric, value))
     marks = no_marks(cells)
     for column in numbers:
         marks[column] = _marks(metric, numbers[column])
     bounds = cells.pop("AUILC lo") + " to " + cells.pop("AUILC hi")
     defined = numbers["AUILC"].notna()
+    marks = marks[cells.columns]
+    cells += fewer[cells.columns].map(lambda marked: FEWER if marked else "")
     cells["AUILC"] = cells["AUILC"].where(
         ~defined, cells["AUILC"] + " [" + bounds + "]"
     )
-    marks = marks[cells.columns]
     names = [system_name(*system) for system in systems]
     cells.insert(0, "System", names)
     marks.insert(0, "System", "")
     data = numbers.map(lambda value: shown(metric, value))
     data.insert(0, "system", names)
+    data.insert(1, "seeds", [_seeds_of(runs, *system) for system in systems])
     caption = (
         f"{axis_label(metric)} on the test split by missing rate, mean over seeds. "
         f"{describe(runs)} AUILC: area under the row with its 95 % interval "
         "(trapezoid, weights add up to 1), over the seeds that were run at every rate. "
+        f"{_fewer_in_words(fewer.any(axis=1), runs)}"
         "MWA weighs a rate r by 1 - r and divides by 10 or by 11, so it is no average "
         f"(its weights add up to 5.5). {MARKS_SENTENCE}"
     )
     cells, marks = cells.reset_index(drop=True), marks.reset_index(drop=True)
     return Table(name, caption, cells, marks, data)
+
+
+def _fewer_in_words(marked: pd.Series, runs: pd.DataFrame) -> str:
+    """Say which seeds the marked systems have; empty where none is marked."""
+    told = [
+        f"{system_name(*system)} ({_seeds_of(runs, *system)})"
+        for system in marked.index[marked]
+    ]
+    return f"{FEWER} Fewer seeds than most cells: {'; '.join(told)}. " if told else ""
+
+
+def _seeds_of(runs: pd.DataFrame, model: str, variant: str) -> str:
+    return seeds_used(runs[(runs["model"] == model) & (runs["variant"] == variant)])
 
 
 def seed_table(runs: pd.DataFrame, metrics: Sequence[str], name: str) -> Table:
@@ -475,11 +525,37 @@ def probe_table(probes: pd.DataFrame) -> Table:
             "Test Corr": [printed("Corr", x) for x in probes["test_corr"]],
         }
     )
+    tried = len(TextLinearHyper().penalties)
     caption = (
-        "Linear probes on complete data. The constant is the median of the train "
-        f"labels; its Corr is not defined ({MISSING})."
+        "Linear probes on complete data: ridge regressions on features standardised by "
+        f"the train split, the best of {len(ALPHAS)} penalties on valid. The system "
+        "text-linear of other pages is a ridge on text as well, but standardises "
+        f"nothing and tries {tried} penalties, so its scores differ. The constant is "
+        f"the median of the train labels; its Corr is not defined ({MISSING})."
     )
     return replace(Table.plain(frame, "data-probes", caption), data=probes)
+
+
+def probes_in_words(probes: pd.DataFrame) -> str:
+    """Compare what text says alone with audio and vision, on every recorded data set.
+
+    Parameters
+    ----------
+    probes : DataFrame
+        The passports' tables of that name, of any data sets.
+    """
+    recorded = probes[probes["view"] != "synthetic"].set_index("features")
+    told = []
+    for key, own in recorded.groupby(["dataset", "view"], sort=False):
+        text, others = own["test_corr"].reindex(["text", "audio+vision"])
+        told.append(
+            f"{source(*key).title} {printed('Corr', text)} against "
+            f"{printed('Corr', others)}"
+        )
+    return (
+        "Test Corr of the linear probe on text against that on audio and vision "
+        f"together: {', '.join(told)}."
+    )
 
 
 def metric_table(keys: Sequence[str], name: str = "metrics") -> Table:
@@ -511,13 +587,17 @@ def coverage_table(runs: pd.DataFrame, name: str = "coverage") -> Table:
     Returns
     -------
     Table
-        A row per data set, view, encoder and system.
+        A row per data set, view, encoder and system; missing rates and seeds are those
+        of the main comparison where the system is in it.
     """
     keys = ["dataset", "view", "encoder", "encoder_mode"]
+    main = set(main_runs(runs, runs)["run_id"])
     rows = []
     for (dataset, view, encoder, mode), part in runs.groupby(keys):
         for model, variant in systems_of(part):
             own = part[(part["model"] == model) & (part["variant"] == variant)]
+            compared = own[own["run_id"].isin(main)]
+            told = compared if len(compared) else own
             rows.append(
                 {
                     "Data set": source(dataset, view).title,
@@ -525,11 +605,18 @@ def coverage_table(runs: pd.DataFrame, name: str = "coverage") -> Table:
                     "Text encoder": f"{encoder} ({mode})",
                     "System": system_name(model, variant),
                     "Runs": len(own),
-                    "Missing rates": span(own["missing_rate"]),
-                    "Run seeds": seeds_used(own),
+                    "Main comparison": len(compared),
+                    "Missing rates": span(told["missing_rate"]),
+                    "Run seeds": seeds_used(told),
                 }
             )
-    caption = f"Published runs: {len(runs)} in all, every one in results/runs.csv."
+    caption = (
+        f"Published runs: {len(runs)} in all, every one in results/runs.csv, "
+        f"{len(main)} of them in the main comparison, whose missing rates and seeds "
+        "are listed. The others have other variants, settings, training rates or "
+        "seeds, or measure more; where a system has only such runs, the lists are "
+        "theirs."
+    )
     return Table.plain(pd.DataFrame(rows), name, caption)
 
 
@@ -646,9 +733,12 @@ _LATEX = {
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "±": r"$\pm$",
+    "×": r"$\times$",
+    "†": r"$^\dagger$",
     "–": "--",
 }
+_LATEX_SPECIAL = f"[{re.escape(''.join(_LATEX))}]"
 
 
 def _latex_cell(text: str) -> str:
-    return re.sub(r"[\\&%$#_{}~^±–]", lambda match: _LATEX[match.group()], text)
+    return re.sub(_LATEX_SPECIAL, lambda match: _LATEX[match.group()], text)
