@@ -22,7 +22,9 @@ from msa.models.blocks import OTHERS
 from msa.models.layers import BiRNN, Steps, attend, count_parameters
 from msa.models.registry import MODELS, UnknownModel
 from msa.models.tfr_net import TFRNet, TFRNetHyper
+from msa.report import costs
 from msa.study.publish import load_passport
+from msa.study.verdicts import shared_rounds
 
 SHAPES = {"text": Shape(7, 9), "audio": Shape(5, 4), "vision": Shape(6, 3)}
 LENGTHS = {
@@ -229,6 +231,31 @@ def test_ratios_compare_the_same_thing_only():
     assert plain == [3.0, None, None, None, None]
 
 
+def test_the_page_of_times_names_mini_batches_and_tells_sessions_apart(monkeypatch):
+    common = {"torch": "2.0", "steps": 40, "content": "CMU-MOSI", "missing_rate": 0.5}
+    rows = [
+        measured("TFR-Net", 5.0, commit="a" * 40, batch_size=24, **common),
+        measured(PLAIN, 15.0, commit="b" * 40, batch_size=24, **common),
+        measured("MulT", 4.0, commit="a" * 40, batch_size=64, **common),
+    ]
+    found = pd.DataFrame(rows)
+    monkeypatch.setattr(costs, "load_times", lambda: found)
+    table = costs.times_table("clip-context", "frozen")
+    cells = table.cells.set_index("System")
+    assert cells.at["MulT", "Mini-batch"] == "64"
+    assert cells["Commit"].tolist() == ["a" * 10, "b" * 10, "a" * 10]
+    # The plain version was measured at another commit: no ratio to it.
+    assert "Times faster than plain" not in cells
+    assert costs.BATCHES_DIFFER in table.caption
+    assert costs.speed_in_words().endswith(costs.BATCHES_DIFFER)
+    found["commit"] = "a" * 40
+    cells = costs.times_table("clip-context", "frozen").cells.set_index("System")
+    assert "Commit" not in cells
+    assert cells.at["TFR-Net", "Times faster than plain"] == "3"
+    found["device_name"] = ["one", "one", "another"]
+    assert "Device" in costs.times_table("clip-context", "frozen").cells
+
+
 def test_public_times_are_of_models_of_the_registry():
     public = public_times()
     assert public["frozen"].keys() == public["finetune"].keys() <= MODELS.keys()
@@ -308,12 +335,28 @@ def test_systems_are_measured_in_turn_and_new_rows_replace_old(monkeypatch, tmp_
         for model in ("FC(T)", "TFN")
     ]
     assert all(row["seconds_per_epoch"] > 0 for row in rows)
+    assert len({row["session"] for row in rows}) == 1
     rates.save_rates(rows)
     rates.save_rates([{**rows[0], "seconds_per_epoch": 123.0}])
     stored = pd.read_csv(tmp_path / "benchmarks" / "rates.csv")
     assert len(stored) == len(rows)
     (again,) = stored.loc[stored["seconds_per_epoch"] == 123.0, "model"]
     assert again == "FC(T)"
+
+
+def test_rows_of_a_new_session_keep_apart_from_the_old(monkeypatch, tmp_path):
+    monkeypatch.setattr(rates, "results_dir", lambda: tmp_path)
+    row = {"dataset": "mosi", "view": "clip-context", "encoder_mode": "frozen"}
+    row |= {"missing_rate": 0.0, "round": 1, "variant": "paper", "device": "cpu"}
+    row |= {"device_name": "some processor", "threads": 1, "commit": "abc"}
+    row |= {"seconds_per_epoch": 2.0}
+    rates.save_rates([{**row, "model": name} for name in ("MISA", "TFN")])  # unnamed
+    rates.save_rates([{**row, "model": "MISA", "session": "2026-11-22T10:00:00"}])
+    times = pd.read_csv(tmp_path / "benchmarks" / "rates.csv")
+    place = (times, "mosi", "clip-context")
+    misa, tfn = ("MISA", "paper"), ("TFN", "paper")
+    assert len(shared_rounds(*place, [misa], 0.0)) == 1
+    assert shared_rounds(*place, [misa, tfn], 0.0).empty
 
 
 @pytest.mark.parametrize("rate", ["2", "-0.1", "half"])

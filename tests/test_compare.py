@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from msa.report import compare
+from msa.data.paths import repo_root
+from msa.report import compare, paper_figures
+from msa.report.claims import page_board
 from msa.report.compare import NOT_RUN, SOURCES, compared, counts_table, paper_tables
 from msa.study.publish import AGGREGATE_COLUMNS, SUMMARY_COLUMNS, setting
 from msa.train.config import RunConfig
@@ -112,12 +116,91 @@ def test_mit_frnet_prints_mae_times_100(published):
     )
     tables = paper_tables("mit-table-4", compared("mit-table-4"))
     assert len(tables) == 8  # one per metric and form
-    mae = next(t for t in tables if t.caption.startswith("MIT-FRNet, Table 4: MAE"))
+    mae, corr = tables[-2:]
+    assert mae.caption.startswith("MIT-FRNet, Table 4: MAE (label units × 100), ")
+    assert corr.caption.startswith("MIT-FRNet, Table 4: Corr (× 100), ")
+    assert set(mae.data["unit"]) == {"label units × 100"}
+    assert r"MAE (label units $\times$ 100)" in mae.latex()
     assert list(mae.cells)[2:] == [f"{i / 10:.1f}" for i in range(11)]
     tfn = mae.cells[mae.cells["System"] == "TFN"].set_index("Value")
     assert tfn.at["paper", "0.3"] == "127.26"
     assert tfn.at["ours", "0.3"] == "120.00 [119.00 to 121.00]"
     assert tfn.at["difference", "0.3"] == "-7.26"
+
+
+@pytest.mark.parametrize("page", ["mit-table-7", "mit-figure-5", "mit-figure-6"])
+def test_columns_that_are_printed_times_100_say_so(published, page):
+    published()
+    for table in paper_tables(page, compared(page)):
+        assert {"MAE (label units × 100)", "Corr (× 100)"} <= set(table.cells)
+    mfmb, _ = paper_tables("mfmb-table-3", compared("mfmb-table-3"))
+    assert {"MAE", "Corr"} <= set(mfmb.cells)
+    assert dict(zip(mfmb.data["metric"], mfmb.data["unit"], strict=True)) == {
+        **{"MAE": "label units", "Corr": ""},
+        **dict.fromkeys(("Acc-7", "Acc-5", "Acc-2", "F1"), "%"),
+    }
+
+
+def test_panels_of_a_figure_that_are_scaled_say_so():
+    picture = paper_figures.mwa_picture(compared("mit-figure-6"), "six")
+    text = picture.svg.decode()
+    assert ">MAE (label units × 100)<" in text
+    assert ">Corr (× 100)<" in text
+
+
+def test_the_caption_of_the_losses_does_not_say_what_they_count():
+    # MIT-FRNet's count all real steps and do not vanish where nothing is missing.
+    picture = paper_figures.convergence_picture("mosi")
+    assert "none at rate 0.0" not in picture.caption
+    assert float(picture.alt.partition("at rate 0.0 from ")[2].split()[0]) > 0
+
+
+def test_dashes_of_the_paper_do_not_count(published):
+    published(rate_0(("TFN", None, "Mult_acc_5", 0.4), ("TFN", None, "MAE", 0.9)))
+    cells = compared("mfmb-table-3")
+    assert (cells["printed"] == "-").sum() == 16
+    # TFN has a dash in Acc-5, so one of our two numbers stands beside one of theirs.
+    words = compare.in_short("mfmb-table-3", cells)
+    assert words.startswith("1 of 112 printed cells have a number of ours")
+    told = compare.state("mfmb-table-3", cells)
+    assert "**1 of 112 printed cells** have been run" in told
+    assert "(CMU-MOSI 1 of 56, CMU-MOSEI 0 of 56)" in told
+    figure = compared("mit-figure-6")
+    assert "**0 of 40 cells computed from the paper's tables**" in compare.state(
+        "mit-figure-6", figure
+    )
+    assert compare.in_short("mit-figure-6", figure) == (
+        "None of the 40 cells computed from the paper's tables has been run yet."
+    )
+
+
+def test_better_and_worse_are_told_of_the_papers_features_only(published):
+    # The paper prints 42.30 for FC(V) in Acc-2 (right).
+    scores = (("FC(V)", "Non0_acc_2", 0.4230), ("FC(V)", "Mult_acc_7", 0.5))
+    published(rate_0(*((model, None, key, value) for model, key, value in scores)))
+    cells = compared("mfmb-table-2")
+    both = cells.dropna(subset="ours")
+    assert compare._against_paper(both) == (1, 0)  # what is equal is neither
+    assert "better than the paper's" not in compare.in_short("mfmb-table-2", cells)
+    frame = cells.assign(view="unaligned")
+    told = compare.in_short("mfmb-table-2", frame)
+    assert "1 better than the paper's and 0 worse" in told
+    assert not {"Better", "Worse"} & set(compare.overview().cells)
+
+
+def test_cells_with_fewer_seeds_than_most_are_marked(published):
+    names = ["FC(V)", "FC(A)", "FC(T)"]
+    rows = rate_0(*((name, None, "Mult_acc_7", 0.3) for name in names))
+    published(rows.assign(n=[3, 1, 3], seeds=["1 2 3", "2", "1 2 3"]))
+    (table,) = paper_tables("mfmb-table-2", compared("mfmb-table-2"))
+    ours = table.cells[table.cells["Value"] == "ours"].set_index("System")["Acc-7"]
+    assert ours["FC(A)"] == "30.00† [29.00 to 31.00]"
+    assert ours["FC(T)"] == "30.00 [29.00 to 31.00]"
+    assert "seeds 1, 2, 3 (not every cell has all of them)" in table.caption
+    assert "† Fewer seeds than most cells: FC(A) (seed 2)." in table.caption
+    published(rows)  # with as many seeds as the others, it needs no mark
+    (table,) = paper_tables("mfmb-table-2", compared("mfmb-table-2"))
+    assert "†" not in table.caption + table.csv() + table.cells.to_string()
 
 
 def test_a_sweep_in_progress_says_how_far_it_is(published):
@@ -182,6 +265,11 @@ def test_ablations_point_from_our_full_model(published):
     assert mitr.cells.at[1, "Acc-7"] == "41.00 ▲ [40.00 to 42.00]"
 
 
+def test_a_difference_of_rounding_has_no_arrow():
+    assert compare._our_arrow({"change": -1.85e-17}) == ""
+    assert compare._our_arrow({"change": -1e-6}) == " ▼"
+
+
 def test_weighted_averages_of_the_paper_by_hand():
     cells = compared("mit-figure-6").set_index(["row", "key"])
     # Table 4, TFN, Acc-2 (-): sum of value times 1 - rate, divided by 10
@@ -214,7 +302,7 @@ def test_the_state_of_a_page(published):
     published(rate_0(("FC(T)", None, "Mult_acc_7", 0.3)))
     words = compare.state("mfmb-table-2", compared("mfmb-table-2"))
     assert "Not the papers' features" in words
-    assert "**1 of 20 cells**" in words
+    assert "**1 of 20 printed cells**" in words
     assert "python -m msa study run matrix-mosi\n" in words
     frame = compare.state("mfmb-table-2", compared("mfmb-table-2", view="unaligned"))
     assert "Not the papers' features" not in frame
@@ -279,6 +367,58 @@ def test_running_times_are_ratios_to_the_papers_own_system(monkeypatch):
     assert (mult["paper, ratio"], mult["ours, ratio"]) == (f"{27 / 14:.2f}", "2.00")
     assert mult["rounds"] == "2"
     assert "measured in turn on some processor, 1 thread" in table.caption
+    assert "with the least and the most of 2 rounds" in table.caption
+    assert "a mean over 2 rounds" in compare.state("mit-table-6", cells)
     words = compare.in_short("mit-table-6", cells)
     assert words.startswith("2 of 55 printed cells have a number of ours")
     assert "better than the paper's" not in words  # those are of another machine
+
+
+def session(commit, seconds, models=("TFR-Net", "MIT-FRNet"), **fields):
+    """Measured times as ``rates.csv`` has them: one round of some systems."""
+    usual = {"variant": "paper", "dataset": "mosi", "view": "clip-context"}
+    usual |= {"encoder_mode": "frozen", "missing_rate": 0.0, "round": 1}
+    usual |= {"device": "cpu", "device_name": "a processor", "threads": 1}
+    own = {"commit": commit, "seconds_per_epoch": seconds, **fields}
+    return pd.DataFrame([{**usual, **own, "model": model} for model in models])
+
+
+def test_times_of_two_sessions_are_never_in_one_table(monkeypatch):
+    times = pd.concat(
+        [
+            session("a" * 40, 5.0),
+            session("b" * 40, 50.0, models=["TFR-Net"], round=2),
+            session("a" * 40, 500.0, models=["MulT"], device_name="another"),
+        ]
+    )
+    monkeypatch.setattr(compare, "load_table", lambda _: times)
+    cells = compared("mit-table-6")
+    (table,) = paper_tables("mit-table-6", cells)
+    ours = table.cells[table.cells["Value"] == "ours"].set_index("System")["0.0"]
+    assert ours["TFR-Net"] == "5.0 [5.0 to 5.0]"
+    assert ours["MulT"] == compare.OTHER_SESSION
+    assert ours["TFN"] == NOT_RUN
+    assert f"a processor, 1 thread, commit {'a' * 10}" in table.caption
+    assert "another" not in table.caption
+
+
+def test_of_sessions_alike_the_last_one_counts():
+    old = session("a", 1.0, session="2026-01-01T00:00:00+00:00")
+    new = session("a", 2.0, session="2026-02-01T00:00:00+00:00")
+    for rows in ((old, new), (new, old)):
+        kept = compare.one_session(pd.concat(rows))
+        assert set(kept["seconds_per_epoch"]) == {2.0}
+    unnamed = session("a", 3.0)
+    assert len(compare.one_session(unnamed)) == 2
+    assert compare.one_session(pd.DataFrame()).empty
+
+
+def test_no_page_of_a_table_or_figure_shows_an_empty_board():
+    pages = sorted((repo_root() / "book" / "papers").glob("*.md"))
+    boards = [
+        board
+        for page in pages
+        for board in re.findall(r'page_board\("(.+?)"', page.read_text())
+    ]
+    assert len(boards) == len(pages) - 1  # all but the index
+    assert all(len(page_board(board).cells) for board in boards)

@@ -9,6 +9,7 @@ from IPython.display import Markdown
 
 from msa.bench.runner import AXES, PACKED, SEQUENTIAL, SINGLE, USUAL
 from msa.report import pace
+from msa.report.labels import MISSING
 
 COMMON = {"device": "cpu", "device_name": "a machine", "commit": "0123456789abcdef"}
 
@@ -81,6 +82,36 @@ def test_the_exponents_are_those_of_the_points(measured):
     assert np.round(found.to_dict()["samples"], 6) == 1.0
     assert "steps in a sequence 2.00 to 2.00" in pace.growth_in_words()
     assert b"<svg" in pace.growth_picture().svg
+
+
+def test_what_was_measured_at_another_commit_is_compared_with_nothing(
+    measured, monkeypatch
+):
+    found = pace.load_pace()
+    found.loc[found["way"] == SINGLE, "commit"] = "another commit"
+    monkeypatch.setattr(pace, "load_pace", lambda: found)
+    table = pace.pace_table()
+    packed = table.cells[table.cells["Runs"] == "12"].set_index("Way").loc[PACKED]
+    assert packed["Times single"] == MISSING
+    assert packed["Times sequential"] == "1.67"
+    assert set(table.cells["Commit"]) == {"another co", "0123456789"}
+    assert "no single runs beside it" in pace.pace_in_words()
+
+
+def test_points_of_two_machines_are_not_on_one_line(measured, monkeypatch):
+    here = pace.load_growth()
+    slow = here.assign(seconds=here["seconds"] * 100, device_name="a slow machine")
+    part = slow[slow["value"] == slow.groupby("axis")["value"].transform("max")]
+    both = pd.concat([here, slow], ignore_index=True)
+    for growth, machines in ((both, 2), (pd.concat([here, part]), 1)):
+        monkeypatch.setattr(pace, "load_growth", lambda growth=growth: growth)
+        table = pace.exponent_table()
+        steps = table.data[table.data["axis"] == "steps"]["exponent"]
+        assert np.round(steps.tolist(), 6).tolist() == [2.0] * 2 * machines
+    assert "Device" not in table.cells
+    monkeypatch.setattr(pace, "load_growth", lambda: both)
+    assert set(pace.exponent_table().cells["Device"]) == {"a machine", "a slow machine"}
+    assert ">TFR-Net, a slow machine<" in pace.growth_picture().svg.decode()
 
 
 def test_without_measurements_the_command_is_told(monkeypatch):

@@ -2,7 +2,7 @@
 
 Rows, columns and units are the paper's. Where the paper has one row there are four:
 what it prints, our mean with its interval, the difference, and the number of seeds. A
-cell that has not been run says so.
+cell that has not been run says so, and so does one with fewer seeds than most.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from msa.data.registry import FRAME_LEVEL, default_view, source
 from msa.data.text import default_encoder
 from msa.models.registry import model_entry
 from msa.report.claims import MEASURE, LinkedTable
-from msa.report.labels import MISSING, VIEW_WORDS, axis_label, slug
-from msa.report.tables import Table, no_marks, rank_marks
+from msa.report.labels import MISSING, VIEW_WORDS, slug
+from msa.report.tables import FEWER, Table, has_fewer, no_marks, rank_marks
 from msa.study.grids import SEEDS, in_view, study_names
 from msa.study.publish import (
     SYSTEM,
@@ -32,11 +32,17 @@ from msa.study.publish import (
     load_table,
     setting,
 )
-from msa.study.verdicts import EPOCH_TIMES, PRINTED_NAMES, epoch_times
+from msa.study.verdicts import EPOCH_TIMES, PRINTED_NAMES, SESSION, epoch_times
 from msa.train.config import RunConfig
 from msa.train.metrics import METRICS, RATES, mwa
 
 NOT_RUN = "not run yet"
+
+OTHER_SESSION = "measured apart"
+"""What stands where only another session than the table's measured a time."""
+
+EQUAL = 1e-9
+"""Numbers closer than this are the same: means of equal scores differ by rounding."""
 
 PARTS = ("paper", "ours", "difference", "seeds")
 """The rows of a system."""
@@ -269,7 +275,8 @@ class _Ours:
         self.runs = dict(list(load_runs().groupby(list(SYSTEM))))
         self.summary = _by_place(load_summary(), "missing_rate")
         self.sweeps = _by_place(load_aggregates(), "aggregate")
-        self.times = load_table(EPOCH_TIMES)
+        self.all_times = load_table(EPOCH_TIMES)
+        self.times = one_session(self.all_times)
 
     def number(self, source_: Source, cell: Mapping[str, object]) -> dict[str, object]:
         rate = {"rate": cell["rate"], "seconds": cell["rate"]}.get(source_.number, 0.0)
@@ -320,18 +327,20 @@ class _Ours:
     def _seconds(self, cell: Mapping[str, object]) -> dict[str, object]:
         """Return measured seconds of an epoch: mean, least and most of the rounds."""
         place = self._place(str(cell["dataset"]))
-        named = (cell[name] for name in _SYSTEM)
-        dataset, model, variant = map(str, named)
-        rate = float(cell["rate"])
-        cost = epoch_times(self.times, dataset, place["view"], model, variant, rate)
-        if cost.empty or place["encoder_mode"] != "frozen":
+        if place["encoder_mode"] != "frozen":
             return _nothing(NOT_RUN)
+        dataset, model, variant = (str(cell[name]) for name in _SYSTEM)
+        system = (dataset, place["view"], model, variant, float(cell["rate"]))
+        cost = epoch_times(self.times, *system)
+        if cost.empty:
+            elsewhere = epoch_times(self.all_times, *system)
+            return _nothing(NOT_RUN if elsewhere.empty else OTHER_SESSION)
         found = {"ours": cost.mean(), "lo": cost.min(), "hi": cost.max()}
-        machines = {
-            f"{name}, {threads} thread{'s' if threads > 1 else ''}"
-            for _, name, threads, _ in cost.index
-        }
-        where = "; ".join(sorted(machines))
+        _, device, threads, _ = cost.index[0]
+        where = (
+            f"{device}, {threads} thread{'s' if threads > 1 else ''}, commit "
+            f"{str(self.times['commit'].iloc[0])[:10]}"
+        )
         return {**found, "n": len(cost), "seeds": "", "status": "", "where": where}
 
     def _status(self, system: tuple[str, ...], is_curve: bool) -> str:
@@ -339,6 +348,20 @@ class _Ours:
         if own is None or not is_curve:
             return NOT_RUN
         return f"{own['missing_rate'].nunique()} of {len(RATES)} rates"
+
+
+def one_session(times: pd.DataFrame) -> pd.DataFrame:
+    """Keep the times that were measured together: a table does not mix sessions.
+
+    The session with most measurements stays, of several the last one.
+    """
+    if times.empty:
+        return times
+    # Rows from before sessions were named have the commit alone.
+    named = {name: times.get(name, "") for name in SESSION}
+    times = times.assign(**named).fillna(dict.fromkeys(SESSION, ""))
+    sessions = [own for _, own in times.groupby(list(SESSION))]
+    return max(sessions, key=lambda own: (len(own), own["session"].iloc[0]))
 
 
 @cache
@@ -389,7 +412,12 @@ def paper_tables(page: str, cells: pd.DataFrame) -> list[Table]:
 
 
 def _table(page: str, source_: Source, cells: pd.DataFrame, suffix: str) -> Table:
-    cells = cells.assign(column=_columns(source_, cells), line=_lines(source_, cells))
+    cells = cells.assign(
+        column=_columns(source_, cells),
+        line=_lines(source_, cells),
+        unit=_units(cells),
+        fewer_seeds=has_fewer(cells["n"]),
+    )
     columns = list(dict.fromkeys(cells["column"]))
     lines = list(dict.fromkeys(cells["line"]))
     head = "Missing rate" if source_.split == "model" else "System"
@@ -425,8 +453,42 @@ def _columns(source_: Source, cells: pd.DataFrame) -> list[str]:
     sides = {"has0": " (left)", "non0": " (right)", "": ""}
     if source_.paper == "MIT-FRNet":
         sides = {"has0": " (-)", "non0": " (*)", "": ""}
-    pairs = zip(cells["metric"], cells["variant"], strict=True)
-    return [metric + sides[variant] for metric, variant in pairs]
+    units = [f" ({unit})" if TIMES_100 in unit else "" for unit in _units(cells)]
+    heads = zip(cells["metric"], cells["variant"], units, strict=True)
+    return [metric + sides[variant] + unit for metric, variant, unit in heads]
+
+
+TIMES_100 = "× 100"
+
+
+def _units(cells: pd.DataFrame) -> list[str]:
+    """Return the unit of the numbers of every cell, empty for a plain Corr."""
+    return [
+        printed_unit(key, factor)
+        for key, factor in zip(cells["key"], cells["factor"], strict=True)
+    ]
+
+
+def printed_unit(key: str, factor: float) -> str:
+    """Return the unit in which a paper prints a metric.
+
+    Examples
+    --------
+    >>> printed_unit("MAE", 100.0)
+    'label units × 100'
+    """
+    if key not in METRICS:
+        return "seconds"
+    if METRICS[key].is_percent:
+        return "%"
+    words = ("label units" if key == "MAE" else "", TIMES_100 if factor != 1 else "")
+    return " ".join(word for word in words if word)
+
+
+def printed_name(key: str, factor: float) -> str:
+    """Return a metric with the unit in which a paper prints it."""
+    unit = printed_unit(key, factor)
+    return METRICS[key].name + (f" ({unit})" if unit else "")
 
 
 def _lines(source_: Source, cells: pd.DataFrame) -> list[str]:
@@ -453,7 +515,8 @@ def _text(part: str, cell: Mapping[str, object], places: int) -> str:
         bounds = f"[{cell['lo']:.{places}f} to {cell['hi']:.{places}f}]"
         if str(cell["key"]).endswith(_SWAPPED) and cell["ranked"] != cell["ours"]:
             bounds = f"({cell['ranked']:.{places}f}) {bounds}"
-        return f"{cell['ours']:.{places}f}{_our_arrow(cell)} {bounds}"
+        fewer = FEWER if cell["fewer_seeds"] else ""
+        return f"{cell['ours']:.{places}f}{fewer}{_our_arrow(cell)} {bounds}"
     difference = cell["ours"] - cell["paper_value"]
     return MISSING if np.isnan(difference) else f"{difference:+z.{places}f}"
 
@@ -461,7 +524,7 @@ def _text(part: str, cell: Mapping[str, object], places: int) -> str:
 def _our_arrow(cell: Mapping[str, object]) -> str:
     """Return which way a score goes from our full model to ours without a part."""
     change = cell.get("change", np.nan)
-    if np.isnan(change) or change == 0:
+    if np.isnan(change) or abs(change) < EQUAL:
         return ""
     return " ▲" if change > 0 else " ▼"
 
@@ -501,12 +564,12 @@ def _caption(source_: Source, cells: pd.DataFrame) -> str:
         "MWA/10": "weighted average over missing rates (eq. 25, divided by 10), made "
         "of the printed table for the paper",
         "seconds": "seconds; the paper does not say of what. Ours: an epoch, training "
-        "and validation, with the least and the most of the rounds; ratio: times what "
-        "MIT-FRNet takes at that rate",
+        f"and validation, mean with the least and the most of {_rounds(cells)}; ratio: "
+        "times what MIT-FRNet takes at that rate",
     }[source_.number]
     metric = ""
     if source_.split == "metric":
-        metric = f"{axis_label(cells['key'].iloc[0])}, "
+        metric = f"{printed_name(*cells[['key', 'factor']].iloc[0])}, "
     elif source_.split == "model":
         metric = f"{cells['row'].iloc[0]}, "
     mixed = _mixes_f1(source_)
@@ -528,8 +591,39 @@ def _caption(source_: Source, cells: pd.DataFrame) -> str:
     tables = " and ".join(source_.tables)
     return (
         f"{source_.paper}, {tables}: {metric}{data.title}, {what}. "
-        f"{place(cells)} {arrows}{brackets}{f1}{units}"
+        f"{place(cells)} {_fewer_in_words(source_, cells)}{arrows}{brackets}{f1}{units}"
     ).rstrip()
+
+
+def _rounds(cells: pd.DataFrame) -> str:
+    """Say how many rounds of measuring are behind the numbers of some cells."""
+    counts = sorted(set(cells.loc[cells["n"] > 0, "n"]))
+    if not counts:
+        return "the rounds"
+    told = " to ".join(str(n) for n in dict.fromkeys((counts[0], counts[-1])))
+    return f"{told} round{'s' if counts[-1] > 1 else ''}"
+
+
+def _fewer_in_words(source_: Source, cells: pd.DataFrame) -> str:
+    """Explain the mark of cells with fewer seeds; empty where there is none."""
+    marked = cells[cells["fewer_seeds"]]
+    if marked.empty:
+        return ""
+    if source_.number == "seconds":
+        return f"{FEWER} Fewer rounds than most cells. "
+    what = "missing rate " if source_.split == "model" else ""
+    told = [
+        f"{what}{line} (seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)})"
+        for line, own in marked.groupby("line", sort=False)
+        for seeds in [_all_seeds(own)]
+    ]
+    return f"{FEWER} Fewer seeds than most cells: {', '.join(told)}. "
+
+
+def _all_seeds(cells: pd.DataFrame) -> list[str]:
+    """Return the seeds behind some cells, in order."""
+    seeds = {int(seed) for text in cells["seeds"] for seed in text.split()}
+    return [str(seed) for seed in sorted(seeds)]
 
 
 def place(cells: pd.DataFrame) -> str:
@@ -542,9 +636,11 @@ def place(cells: pd.DataFrame) -> str:
             f"Ours: {VIEW_WORDS[view]}, text encoder {encoders} ({mode}), measured in "
             f"turn on {machines}."
         )
-    seeds = sorted({int(s) for text in cells["seeds"] for s in text.split()})
+    seeds = _all_seeds(cells)
     some = "seed" if len(seeds) == 1 else "seeds"
-    runs = f"{some} {', '.join(map(str, seeds))}" if seeds else "nothing run yet"
+    runs = f"{some} {', '.join(seeds)}" if seeds else "nothing run yet"
+    if cells.loc[cells["n"] > 0, "seeds"].nunique() > 1:
+        runs += " (not every cell has all of them)"
     return f"Ours: {VIEW_WORDS[view]}, text encoder {encoders} ({mode}), {runs}."
 
 
@@ -568,22 +664,30 @@ def state(page: str, cells: pd.DataFrame) -> str:
     """
     source_ = SOURCES[page]
     view, mode = cells["view"].iloc[0], cells["encoder_mode"].iloc[0]
+    printed = cells[cells["paper_value"].notna()]
     names = [source(d, view).title for d in dict.fromkeys(cells["dataset"])]
-    done = int((cells["status"] == "").sum())
-    rates = "0.0" if source_.number == "complete" else "0.0 to 1.0 in steps of 0.1"
+    done = int((printed["status"] == "").sum())
+    rates = (
+        "Missing rate 0.0"
+        if source_.number == "complete"
+        else "Missing rates 0.0 to 1.0 in steps of 0.1"
+    )
     lines = [
-        f"**Data:** {' and '.join(names)}. {place(cells)} Missing rates {rates}, the "
-        f"same in train, valid and test. **{done} of {len(cells)} cells** have been "
-        "run" + ("." if done == len(cells) else "; the others say so.")
+        f"**Data:** {' and '.join(names)}. {place(cells)} {rates}, the same in train, "
+        f"valid and test. **{done} of {len(printed)} {_cells_of(source_)}** have been "
+        f"run{_by_data_set(printed, names)}"
+        + ("." if done == len(printed) else "; the others say so.")
     ]
     if view not in FRAME_LEVEL:
         lines[0] = (
             "**Not the papers' features:** orders and shapes can be compared with the "
             f"paper, values cannot. {lines[0]}"
         )
-    if done < len(cells) and source_.number == "seconds":
+    if source_.number == "seconds" and done:
+        lines[0] += f" Each number of ours is a mean over {_rounds(cells)}."
+    if done < len(printed) and source_.number == "seconds":
         lines.append(f"```bash\n{MEASURE}\n```")
-    elif done < len(cells):
+    elif done < len(printed):
         runs = [f"python -m msa study run {s}" for s in _studies(source_, view, mode)]
         commands = "\n".join([*runs, "python -m msa study publish"])
         lines[0] += (
@@ -597,6 +701,22 @@ def state(page: str, cells: pd.DataFrame) -> str:
     return "\n\n".join(lines)
 
 
+def _cells_of(source_: Source) -> str:
+    """Return what the cells of a page are; figures print no numbers of their own."""
+    if source_.number == "MWA/10":
+        return "cells computed from the paper's tables"
+    return "printed cells"
+
+
+def _by_data_set(printed: pd.DataFrame, names: list[str]) -> str:
+    """Say how many cells of each data set have been run, where there are several."""
+    if len(names) == 1:
+        return ""
+    run = [own == "" for _, own in printed.groupby("dataset", sort=False)["status"]]
+    told = [f"{name} {s.sum()} of {len(s)}" for name, s in zip(names, run, strict=True)]
+    return f" ({', '.join(told)})"
+
+
 def _studies(source_: Source, view: str, encoder_mode: str) -> tuple[str, ...]:
     """Return the studies that run the cells of a table on a view, if there are any."""
     if encoder_mode == "finetune":
@@ -607,14 +727,21 @@ def _studies(source_: Source, view: str, encoder_mode: str) -> tuple[str, ...]:
 
 
 def in_short(page: str, cells: pd.DataFrame) -> str:
-    """Sum a page up: how far it is, how far off, and whether the orders agree."""
+    """Sum a page up: how far it is, and whether the orders agree.
+
+    Cells in which the paper prints a dash do not count. Whether a number is better than
+    the paper's is said of the papers' own features only.
+    """
+    source_ = SOURCES[page]
     both = cells.dropna(subset=["ours", "paper_value"])
+    count = int(cells["paper_value"].notna().sum())
     if both.empty:
-        return f"None of the {len(cells)} printed cells has been run yet."
+        return f"None of the {count} {_cells_of(source_)} has been run yet."
     told = (
-        f"{len(both)} of {len(cells)} printed cells have a number of ours beside them"
+        f"{len(both)} of {count} {_cells_of(source_)} have a number of ours beside them"
     )
-    if SOURCES[page].number != "seconds":  # those are of another machine
+    is_time = source_.number == "seconds"  # of another machine
+    if cells["view"].iloc[0] in FRAME_LEVEL and not is_time:
         better, worse = _against_paper(both)
         told += f", {better} better than the paper's and {worse} worse"
     words = [f"{told}."]
@@ -632,7 +759,7 @@ def _against_paper(both: pd.DataFrame) -> tuple[int, int]:
     """Count the cells in which ours is better than the paper's, and worse."""
     sign = [1 if METRICS[key].higher_is_better else -1 for key in both["key"]]
     gain = (both["ours"] - both["paper_value"]) * sign
-    return int((gain > 0).sum()), int((gain < 0).sum())
+    return int((gain > EQUAL).sum()), int((gain < -EQUAL).sum())
 
 
 def agreement(page: str, cells: pd.DataFrame) -> pd.Series:
@@ -644,7 +771,8 @@ def agreement(page: str, cells: pd.DataFrame) -> pd.Series:
     both = cells.dropna(subset=["ours", "paper_value"])
     keys = ["dataset", "metric", "variant", "rate"]
     groups = [g for _, g in both.groupby(keys, dropna=False) if len(g) >= 4]
-    taus = [kendalltau(g["ranked"], g["paper_value"]).statistic for g in groups]
+    orders = [g[["ranked", "paper_value"]].round(9).to_numpy() for g in groups]
+    taus = [kendalltau(*order.T).statistic for order in orders]
     return pd.Series(taus, dtype=float).dropna()
 
 
@@ -655,26 +783,22 @@ def overview() -> Table:
         cells = compared(page)
         both = cells.dropna(subset=["ours", "paper_value"])
         taus = agreement(page, cells)
-        is_time = source_.number == "seconds"  # of another machine
-        better, worse = (MISSING, MISSING) if is_time else _against_paper(both)
         rows.append(
             {
                 "Page": f"papers/{page}",
                 "Data": ", ".join(source(d).title for d in cells["dataset"].unique()),
-                "Cells": len(cells),
-                "Run": int((cells["status"] == "").sum()),
-                "Better": better,
-                "Worse": worse,
+                "Cells": int(cells["paper_value"].notna().sum()),
+                "Run": len(both),
                 "Kendall tau": float(taus.mean()) if len(taus) else np.nan,
                 "Studies": ", ".join(source_.studies),
             }
         )
     caption = (
-        "Pages with scores: printed cells, those with a number of ours (default "
-        "feature view, frozen encoder), how many are better and worse than the "
-        "paper's, and how far our order of the systems agrees with the paper's (mean "
-        "over columns; 1: the same order, 0: unrelated). python -m msa study run STUDY "
-        "runs what is missing."
+        "Pages with scores: cells that the paper prints (for figures, that can be "
+        "computed from its tables), those with a number of ours (default feature view, "
+        "frozen encoder), and how far our order of the systems agrees with the paper's "
+        "(mean over columns; 1: the same order, 0: unrelated, -1: reversed). "
+        "python -m msa study run STUDY runs what is missing."
     )
     return LinkedTable.plain(pd.DataFrame(rows), "overview", caption)
 

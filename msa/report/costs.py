@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pandas as pd
 import torch
@@ -20,6 +21,9 @@ from msa.report.tables import Table, no_marks
 
 ENCODER_WORDS = {"frozen": "frozen", "finetune": "fine-tuned"}
 """Encoder modes as sentences have them."""
+
+SESSION = {"device_name": "Device", "threads": "Threads", "commit": "Commit"}
+"""Columns that say which measurements can be compared, with their heads in tables."""
 
 DATASET = "mosi"
 """Data set whose shapes and hyper-parameters the counts are for."""
@@ -100,20 +104,20 @@ def times_table(shapes: str, encoder_mode: str, dataset: str = DATASET) -> Table
     ]
     if times.empty:
         return None
-    found = with_ratios(times).reset_index(drop=True)
+    found = _with_ratios(times).reset_index(drop=True)
     cells = pd.DataFrame(
         {
             "System": [_name(row) for row in found.itertuples()],
             "Seconds per epoch": found["seconds_per_epoch"].map(digits),
             "Steps per second": found["steps_per_second"].map(digits),
-            "Batch": found["batch_size"].astype(str),
+            "Mini-batch": found["batch_size"].astype(str),
             "Peak memory (MB)": found["peak_memory_mb"].map(digits),
             "Public code, seconds": found["public_seconds"].map(digits),
             "Times faster than public": found["faster_than_public"].map(digits),
             "Times faster than plain": found["faster_than_plain"].map(digits),
         }
     )
-    cells = cells.loc[:, ~(cells == MISSING).all()]
+    cells = cells.loc[:, ~(cells == MISSING).all()].join(session_columns(found))
     caption = (
         f"Time to train on {source(dataset).title}, {shapes} shapes, text encoder "
         f"{ENCODER_WORDS[encoder_mode]}. "
@@ -121,6 +125,41 @@ def times_table(shapes: str, encoder_mode: str, dataset: str = DATASET) -> Table
     caption += f"{_machine(found)} {_measured(found)}"
     name = f"times-{dataset}-{shapes}-{encoder_mode}"
     return Table(name, caption, cells, no_marks(cells), found)
+
+
+def session_columns(found: pd.DataFrame) -> pd.DataFrame:
+    """Return columns that tell the measurements of several sessions apart.
+
+    Parameters
+    ----------
+    found : DataFrame
+        Measurements; those of one device, number of threads and commit are a session.
+
+    Returns
+    -------
+    DataFrame
+        With the index of ``found``, the columns of ``SESSION`` that differ; none where
+        all measurements are of one session.
+    """
+    differ = [c for c in SESSION if c in found and found[c].nunique() > 1]
+    columns = found[differ].astype(str)
+    if "commit" in columns:
+        columns["commit"] = columns["commit"].str[:10]
+    return columns.rename(columns=SESSION)
+
+
+def by_session(
+    found: pd.DataFrame, change: Callable[[pd.DataFrame], pd.DataFrame]
+) -> pd.DataFrame:
+    """Apply a function to the measurements of every session on their own."""
+    keys = [column for column in SESSION if column in found]
+    groups = found.groupby(keys, dropna=False, sort=False)
+    return pd.concat([change(own) for _, own in groups])
+
+
+def _with_ratios(times: pd.DataFrame) -> pd.DataFrame:
+    """Add ratios, those of two measured systems within a session only."""
+    return by_session(times, with_ratios).loc[times.index]
 
 
 def times_or_word(
@@ -146,12 +185,20 @@ def not_measured(command: str, what: str = "") -> Markdown:
     )
 
 
+BATCHES_DIFFER = (
+    "Public code has mini-batches of another size for some systems, and the time of an "
+    "epoch depends on that: a ratio compares two whole settings, not two "
+    "implementations of one."
+)
+"""What readers of the ratios to public code have to know."""
+
+
 def speed_in_words() -> str:
     """Say in one sentence what the published times show."""
     times = load_times()
     if times.empty:
         return "No times are published yet; the commands above measure them."
-    times = with_ratios(times)
+    times = _with_ratios(times)
     ratios = times.dropna(subset="faster_than_public")
     plain = times.dropna(subset="faster_than_plain")
     words = []
@@ -170,7 +217,10 @@ def speed_in_words() -> str:
     if not words:
         return "No times that can be compared are published yet."
     text = "; ".join(words)
-    return f"{text[0].upper()}{text[1:]} (public code: {public_times()['label']})."
+    text = f"{text[0].upper()}{text[1:]} (public code: {public_times()['label']})."
+    if len(ratios):
+        text += f" {BATCHES_DIFFER}"
+    return text
 
 
 def short(count: float) -> str:
@@ -214,12 +264,16 @@ def _machine(found: pd.DataFrame) -> str:
 def _measured(found: pd.DataFrame) -> str:
     content = "; ".join(dict.fromkeys(found["content"]))
     steps = sorted(set(found["steps"]))
+    public = ""
+    if found["public_seconds"].notna().any():
+        public = f"Public code: {public_times()['label']}. {BATCHES_DIFFER} "
     span = " to ".join(str(count) for count in dict.fromkeys((steps[0], steps[-1])))
     return (
         f"Data: {content}, missing rate {found['missing_rate'].iloc[0]:g}. Measured "
         f"over {span} steps after a warm-up and scaled to a "
         "whole epoch, validation included. Peak memory: of the process, with libraries "
-        f"and data. Public code: {public_times()['label']}. {commits(found)}"
+        "and data. Mini-batch: samples in each of ours. "
+        f"{public}{commits(found)}"
     )
 
 

@@ -22,7 +22,13 @@ from msa.bench.runner import (
     speedups,
 )
 from msa.data.registry import source
-from msa.report.costs import commits, digits, not_measured
+from msa.report.costs import (
+    by_session,
+    commits,
+    digits,
+    not_measured,
+    session_columns,
+)
 from msa.report.figures import closed_picture
 from msa.report.style import Picture, house_style, system_order, system_style
 from msa.report.tables import Table, no_marks
@@ -47,6 +53,9 @@ MEASURE = {
 GOALS = {"cpu": 1.8, "cuda": 8.0}
 """Runs per hour of the packed study over single runs that the project aims for."""
 
+DASHES = ("-", "--", ":", "-.")
+"""Lines of the devices of a picture, in their order."""
+
 Shown = Table | Picture | Markdown
 
 
@@ -55,7 +64,7 @@ def pace_table() -> Table | Markdown:
     found = load_pace()
     if found.empty:
         return not_measured(MEASURE["pace"])
-    found = speedups(found)
+    found = by_session(found, speedups)
     order = {way: place for place, way in enumerate(WAYS)}
     found = found.sort_values(
         ["device", "way", "runs"], key=lambda c: c.map(order) if c.name == "way" else c
@@ -73,6 +82,7 @@ def pace_table() -> Table | Markdown:
             "Times sequential": found["over_sequential"].map(digits),
         }
     )
+    cells = cells.join(session_columns(found).drop(columns="Device", errors="ignore"))
     whole = found[found["way"] != PACKED]  # packed is measured on parts of it too
     grids = (whole if len(whole) else found)[
         ["dataset", "models", "max_epochs", "missing_rate"]
@@ -102,6 +112,7 @@ def growth_picture() -> Picture | Markdown:
         return not_measured(MEASURE["growth"])
     axes_names = [axis for axis in USUAL if axis in set(growth["axis"])]
     models = system_order(growth["model"])
+    devices = list(dict.fromkeys(growth["device_name"]))
     with house_style():
         figure, panels = plt.subplots(
             1,
@@ -114,15 +125,24 @@ def growth_picture() -> Picture | Markdown:
         for panel, axis in zip(panels.flat, axes_names, strict=True):
             for model in models:
                 own = growth[(growth["axis"] == axis) & (growth["model"] == model)]
-                _line(panel, own.sort_values("value"), model)
+                # Points of another machine or of other code are on another line.
+                sessions = own.groupby(["device_name", "commit"], dropna=False)
+                for (device, _), line in sessions:
+                    label = f"{model}, {device}" if len(devices) > 1 else model
+                    dash = DASHES[devices.index(device) % len(DASHES)]
+                    _line(panel, line.sort_values("value"), model, label, dash)
             panel.set(xscale="log", yscale="log", xlabel=AXIS_LABELS[axis])
             values = sorted(growth.loc[growth["axis"] == axis, "value"].unique())
             panel.set_xticks(values, [f"{value:g}" for value in values])
             panel.minorticks_off()
         panels.flat[0].set_ylabel("seconds per epoch")
         handles, labels = panels.flat[0].get_legend_handles_labels()
+        named = dict(zip(labels, handles, strict=True))
         figure.legend(
-            handles, labels, loc="outside lower center", ncols=min(len(labels), 5)
+            named.values(),
+            named.keys(),
+            loc="outside lower center",
+            ncols=min(len(named), 5),
         )
     caption = (
         "Seconds to train one epoch on random tensors as wide as CMU-MOSI's "
@@ -135,8 +155,7 @@ def growth_picture() -> Picture | Markdown:
 
 def exponent_table() -> Table | Markdown:
     """Tabulate the fitted exponents: 1 is proportional, 0 is free."""
-    pace, growth = load_pace(), load_growth()
-    found = exponents(pace, growth)
+    found = _fitted()
     if found.empty:
         return not_measured(MEASURE["growth"])
     cells = pd.DataFrame(
@@ -148,7 +167,7 @@ def exponent_table() -> Table | Markdown:
             "Exponent": found["exponent"].map("{:.2f}".format),
             "R²": found["r2"].map("{:.3f}".format),
         }
-    )
+    ).join(session_columns(found))
     caption = (
         "How the time grows: the exponent of a power of what is varied, fitted to the "
         "logarithms of the seconds. 1: twice as much takes twice as long; 0: it costs "
@@ -162,7 +181,7 @@ def pace_in_words() -> str:
     found = load_pace()
     if found.empty:
         return "Runs per hour have not been measured yet."
-    found = speedups(found)
+    found = by_session(found, speedups)
     packed = found[(found["way"] == PACKED) & found["over_single"].notna()]
     if packed.empty:
         return f"The packed grid has no {SINGLE} runs beside it yet."
@@ -187,7 +206,7 @@ def pace_in_words() -> str:
 
 def growth_in_words() -> str:
     """Say the fitted exponents of each axis over all systems."""
-    found = exponents(load_pace(), load_growth())
+    found = _fitted()
     if found.empty:
         return "How the cost grows has not been measured yet."
     words = []
@@ -198,19 +217,32 @@ def growth_in_words() -> str:
     return f"The time grows with these exponents: {'; '.join(words)}."
 
 
-def _line(panel: Axes, own: pd.DataFrame, model: str) -> None:
-    """Draw one system's points and the power that is fitted to them."""
-    if own.empty:
-        return
+def _fitted() -> pd.DataFrame:
+    """Fit how the cost grows to the measurements of every session on their own."""
+    pace, growth = load_pace(), load_growth()
+
+    def fit(own: pd.DataFrame) -> pd.DataFrame:
+        is_pace = "way" in own
+        law = exponents(own, growth[:0]) if is_pace else exponents(pace[:0], own)
+        return law.assign(commit=own["commit"].iloc[0])
+
+    found = [by_session(frame, fit) for frame in (pace, growth) if len(frame)]
+    return pd.concat(found or [exponents(pace, growth)], ignore_index=True)
+
+
+def _line(
+    panel: Axes, own: pd.DataFrame, model: str, label: str, dash: str = "-"
+) -> None:
+    """Draw the points of a system in one session, and the power fitted to them."""
     look = system_style(model)
     panel.plot(
-        own["value"], own["seconds"], look.marker, color=look.colour, label=model
+        own["value"], own["seconds"], look.marker, color=look.colour, label=label
     )
     if own["value"].nunique() >= 3:
         law = power_law(own["value"], own["seconds"])
         ends = np.array([own["value"].min(), own["value"].max()], dtype=float)
         fitted = law.factor * ends**law.exponent
-        panel.plot(ends, fitted, color=look.colour, alpha=0.6)
+        panel.plot(ends, fitted, dash, color=look.colour, alpha=0.6)
 
 
 def _devices(found: pd.DataFrame) -> str:

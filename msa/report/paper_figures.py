@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 
 from msa.data.registry import default_view, source
 from msa.data.text import default_encoder
-from msa.report.compare import NOT_RUN, place
+from msa.report.compare import NOT_RUN, place, printed_name
 from msa.report.figures import closed_picture
 from msa.report.labels import VIEW_WORDS, curves_of, main_runs, seeds_used
 from msa.report.style import SPLIT_COLOURS, Picture, house_style, system_style
@@ -48,7 +48,8 @@ def mwa_picture(cells: pd.DataFrame, name: str) -> Picture:
         for axis, ((dataset, key), own) in zip(axes.flat, panels, strict=False):
             _mwa_panel(axis, own)
             title = source(dataset, own["view"].iloc[0]).title
-            axis.set_title(f"{title}\n{METRICS[key].name}", fontsize=10)
+            name_ = printed_name(key, own["factor"].iloc[0])
+            axis.set_title(f"{title}\n{name_}", fontsize=10)
         for axis in axes.flat[len(panels) :]:
             axis.set_axis_off()
         marks = [
@@ -151,8 +152,7 @@ def convergence_picture(
     caption = (
         f"{model} on {title}: weighted sum of all loss terms after every epoch, a line "
         f"per seed. {VIEW_WORDS[view].capitalize()}, text encoder {encoder} "
-        f"({encoder_mode}); {seeds}. The axes differ: the terms count missing steps, "
-        "and there are none at rate 0.0."
+        f"({encoder_mode}); {seeds}. Every panel has an axis of its own."
     )
     stem = name or f"{dataset}-{model}-convergence"
     return closed_picture(figure, stem, _losses_in_words(runs, total, model), caption)
