@@ -105,6 +105,18 @@ def test_the_short_board_counts(stored):
     assert "1 reproduced" in claims.in_short("MIT-FRNet")
 
 
+def test_the_front_page_names_the_claims_that_are_decided(stored):
+    name = {"view": "clip-context"}
+    stored(
+        {"id": "mit-mosi-best", "verdict": "not reproduced", **name},
+        {"id": "mit-data", "verdict": "reproduced", **name},
+        {"id": "mit-robust", "verdict": "not enough runs yet", **name},
+    )
+    table = claims.decided_board()
+    assert table.cells["Verdict"].tolist() == ["reproduced", "not reproduced"]
+    assert '<a href="papers/mit-table-4.html">MIT-FRNet, Table 4</a>' in table.html()
+
+
 def test_every_claim_has_a_page_that_shows_it():
     for entry in read_claims():
         page = repo_root() / "book" / f"{entry.page}.md"

@@ -13,11 +13,21 @@ from msa.report.labels import MISSING, printed
 from msa.report.tables import Table, no_marks
 from msa.study.claims import Claim, in_words, read_claims
 from msa.study.grids import in_view, study_names
-from msa.study.verdicts import UNFINISHED, VERDICTS, load_verdicts
+from msa.study.verdicts import (
+    CONSISTENT,
+    REFUTED,
+    REPRODUCED,
+    UNFINISHED,
+    VERDICTS,
+    load_verdicts,
+)
 from msa.train.metrics import METRICS
 
 MEASURE = "python -m msa bench rates --save"
 """Command that measures running times."""
+
+DECIDED = (REPRODUCED, CONSISTENT, REFUTED)
+"""Verdicts of claims that runs have decided."""
 
 _PAGE = re.compile(r"(?<=>)((?:papers|findings)/[\w-]+)(?=</td>)")
 
@@ -104,6 +114,35 @@ def short_board(view: str | None = None) -> Table:
         "listed with them."
     )
     return Table.plain(frame, "claims-short", caption)
+
+
+def decided_board(view: str | None = None) -> LinkedTable:
+    """Tabulate the claims that runs have decided, for the front page."""
+    found = verdicts(view)
+    found = found[found["verdict"].isin(DECIDED)]
+    found = found.sort_values(
+        "verdict", key=lambda names: names.map(VERDICTS.index), kind="stable"
+    ).reset_index(drop=True)
+    claims = list(found["claim"])
+    cells = pd.DataFrame(
+        {
+            "Verdict": found["verdict"],
+            "Paper": [claim.paper for claim in claims],
+            "Claim": [claim.says for claim in claims],
+            "Effect": [effect(row) for row in found.to_dict("records")],
+            "Page": [claim.page for claim in claims],
+        }
+    )
+    views = ", ".join(dict.fromkeys(found["view"]))
+    caption = (
+        f"The claims that published runs have decided ({views} features, frozen text "
+        "encoders), in our words. Effect: gain in the claim's favour, or share of "
+        "cells won, with its 95 % interval."
+    )
+    data = found.drop(columns="claim")
+    name = "claims-decided"
+    marks = no_marks(cells)
+    return LinkedTable(name, caption, cells, marks, data, is_numeric=False, up="")
 
 
 def board(paper: str, view: str | None = None) -> LinkedTable:
