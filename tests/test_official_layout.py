@@ -123,6 +123,7 @@ def test_a_frame_level_claim_is_decided_by_its_unchanged_page(home):
     )
     assert "unaligned frame-level features" in shown
     assert "Not the papers" not in shown
-    assert "64 of 128 cells" in shown  # all of CMU-MOSI, nothing of CMU-MOSEI
+    assert "56 of 112 printed cells" in shown
+    assert "CMU-MOSI 56 of 56, CMU-MOSEI 0 of 56" in shown
     assert "<td" in shown
     assert "consistent" in shown
