@@ -32,6 +32,7 @@ from msa.study.publish import (
     load_table,
     setting,
 )
+from msa.study.stats import TIE
 from msa.study.verdicts import EPOCH_TIMES, PRINTED_NAMES, SESSION, epoch_times
 from msa.train.config import RunConfig
 from msa.train.metrics import METRICS, RATES, mwa
@@ -40,9 +41,6 @@ NOT_RUN = "not run yet"
 
 OTHER_SESSION = "measured apart"
 """What stands where only another session than the table's measured a time."""
-
-EQUAL = 1e-9
-"""Numbers closer than this are the same: means of equal scores differ by rounding."""
 
 PARTS = ("paper", "ours", "difference", "seeds")
 """The rows of a system."""
@@ -524,7 +522,7 @@ def _text(part: str, cell: Mapping[str, object], places: int) -> str:
 def _our_arrow(cell: Mapping[str, object]) -> str:
     """Return which way a score goes from our full model to ours without a part."""
     change = cell.get("change", np.nan)
-    if np.isnan(change) or abs(change) < EQUAL:
+    if np.isnan(change) or abs(change) <= TIE:
         return ""
     return " ▲" if change > 0 else " ▼"
 
@@ -759,7 +757,7 @@ def _against_paper(both: pd.DataFrame) -> tuple[int, int]:
     """Count the cells in which ours is better than the paper's, and worse."""
     sign = [1 if METRICS[key].higher_is_better else -1 for key in both["key"]]
     gain = (both["ours"] - both["paper_value"]) * sign
-    return int((gain > EQUAL).sum()), int((gain < -EQUAL).sum())
+    return int((gain > TIE).sum()), int((gain < -TIE).sum())
 
 
 def agreement(page: str, cells: pd.DataFrame) -> pd.Series:
