@@ -148,7 +148,8 @@ def run(config: RunConfig, device: str = "cpu", progress: bool = False) -> RunRe
 
     On the CPU one thread is used, whatever the machine has: sums are then taken in the
     same order everywhere, so the same seed gives the same bits, and a study packs the
-    cores with runs instead.
+    cores with runs instead. Numbers too small for full precision (below 1.2e-38) count
+    as 0: weights that an L2 penalty has worn down would take ten times as long.
 
     Parameters
     ----------
@@ -167,6 +168,7 @@ def run(config: RunConfig, device: str = "cpu", progress: bool = False) -> RunRe
     """
     if device == "cpu":
         torch.set_num_threads(1)
+        torch.set_flush_denormal(True)
         reset_peak_memory()
     else:
         torch.cuda.reset_peak_memory_stats()
