@@ -188,6 +188,15 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(model, quick):
     assert not np.array_equal(first, other)
 
 
+def test_a_run_takes_numbers_without_full_precision_as_zero(quick):
+    if not torch.set_flush_denormal(False):
+        pytest.skip("this processor cannot flush denormal numbers")
+    tiny = torch.full((8,), 1e-39)
+    assert (tiny * 2).any()
+    quick("constant", seed=5)
+    assert not (tiny * 2).any()
+
+
 def test_references_are_solved_not_trained():
     constant = run(RunConfig.resolve(model="constant", **QUICK))
     linear = run(RunConfig.resolve(model="text-linear", **QUICK))
