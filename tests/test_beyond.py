@@ -148,7 +148,11 @@ def test_noise_tells_which_seed_moved(stored):
             {"data_order_seed": number + 1},
         )
         runs += [
-            {**run(f"{number}{kind}", **{**usual, **m}), "test_MAE": value}
+            {
+                **run(f"{number}{kind}", **{**usual, **m}),
+                "test_MAE": value,
+                "test_Corr": np.nan if value == 1.1 and kind == 0 else 0.5,
+            }
             for kind, m in enumerate(moved)
         ]
     stored(load_runs=pd.DataFrame(runs))
@@ -162,6 +166,7 @@ def test_noise_tells_which_seed_moved(stored):
     assert cells.at["all three", "Standard deviation"].startswith("0.173 [")
     assert cells.at["all three", "Seeds needed"] == "9600"
     assert "each needs 9600 seeds" in beyond.noise_in_words("MAE")
+    assert "One answer for all clips: 1 of 9 runs" in beyond.noise_in_words("MAE")
     assert isinstance(beyond.noise_picture("MAE"), Picture)
     gain, what = beyond.smallest_gain("Non0_F1")
     assert (gain, what) == (0.006, "the smallest gain that MFMB-Net's text states")

@@ -465,8 +465,8 @@ def noise_table(metric: str = "MAE") -> Shown:
                     "Mean": printed(metric, float(values.mean())),
                     "Standard deviation": f"{printed(metric, deviation)} "
                     f"[{printed(metric, lo)} to {printed(metric, hi)}]",
-                    "Least": printed(metric, float(values.min())) if alone else "",
-                    "Most": printed(metric, float(values.max())) if alone else "",
+                    "Least": printed(metric, float(values.min())) if alone else MISSING,
+                    "Most": printed(metric, float(values.max())) if alone else MISSING,
                     "Seeds needed": _seeds_needed(metric, deviation),
                 }
             )
@@ -506,8 +506,10 @@ def noise_picture(metric: str = "MAE") -> Shown:
             style = system_style(model)
             for kind, values in by_kind.items():
                 left = KINDS.index(kind) - step * (len(by_model) - 1) / 2
+                # Side by side, so that equal values do not hide each other.
+                apart = step * np.linspace(-0.3, 0.3, len(values))
                 axis.plot(
-                    np.full(len(values), left + step * offset),
+                    left + step * offset + apart,
                     [shown(metric, value) for value in values],
                     ls="",
                     marker=style.marker,
@@ -557,7 +559,20 @@ def noise_in_words(metric: str = "MAE") -> str:
             f"{least}'s do, and {_seeds_needed(metric, totals[most])} where they "
             f"differ as {most}'s do."
         )
-    return words
+    return words + _collapsed(own)
+
+
+def _collapsed(own: pd.DataFrame) -> str:
+    """Say which runs ended in one answer for all clips: their Corr is not defined."""
+    same = own[own["test_Corr"].isna()]
+    if same.empty:
+        return ""
+    counts = same["model"].value_counts()
+    told = ", ".join(
+        f"{counts[model]} of {(own['model'] == model).sum()} runs of {model}"
+        for model in system_order(same["model"])
+    )
+    return f" One answer for all clips: {told}."
 
 
 # --- reconstruction -------------------------------------------------------------------
