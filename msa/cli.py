@@ -342,13 +342,14 @@ def _add_study(commands: argparse._SubParsersAction) -> None:
         verbs,
         "publish",
         "merge finished runs into results/, which the book reads",
-        "  python -m msa study publish\n  python -m msa study publish mosi-sweep",
+        "  python -m msa study publish\n"
+        "  python -m msa study publish matrix-mosi ablations",
     )
     publish.add_argument(
-        "name",
-        nargs="?",
+        "names",
+        nargs="*",
         metavar="NAME",
-        help="only the runs of this study (default: every run in the store)",
+        help="only the runs of these studies (default: every run in the store)",
     )
     _add_store(publish)
     publish.set_defaults(command=_study_publish)
@@ -759,10 +760,9 @@ def _study_publish(options: argparse.Namespace) -> int:
     from msa.study.switches import publish_switches
     from msa.study.verdicts import publish_verdicts
 
-    run_ids = None
-    if options.name:
-        run_ids = {config.run_id for config in study(options.name).configs}
-    done = publish(_store(options), run_ids=run_ids)
+    grids = [study(name) for name in options.names]
+    run_ids = {config.run_id for grid in grids for config in grid.configs}
+    done = publish(_store(options), run_ids=run_ids if grids else None)
     print(f"{done.runs} runs taken from the store, {done.total} published in all.")
     computed = publish_verdicts() + publish_pairs() + publish_switches()
     print("Changed: " + (", ".join(done.written + computed) or "nothing"))

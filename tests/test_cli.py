@@ -249,7 +249,13 @@ def test_a_study_from_run_to_results(store, capsys, monkeypatch, tmp_path):
         capsys.readouterr().out
     )
 
-    assert main(["study", "publish", "tiny"]) == 0
+    other = grids.Study("other", "Another", "For tests.", tuple(configs[1:]))
+    monkeypatch.setitem(grids._STUDIES, "other", lambda: other)
+    first = grids.Study("first", "The first", "For tests.", tuple(configs[:1]))
+    monkeypatch.setitem(grids._STUDIES, "first", lambda: first)
+    assert main(["study", "publish", "other"]) == 0
+    assert "1 runs taken from the store, 1 published in all." in capsys.readouterr().out
+    assert main(["study", "publish", "first", "other"]) == 0
     text = capsys.readouterr().out
     assert "2 runs taken from the store, 2 published in all." in text
     assert "Changed: runs.csv" in text
