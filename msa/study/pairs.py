@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.stats import ttest_1samp
 
 from msa.data.load import MissingData
 from msa.data.registry import source
@@ -153,6 +152,8 @@ def p_over_seeds(gains: Floats) -> float:
 
     What it knows of seeds only: every run is scored on the one test split.
     """
+    from scipy.stats import ttest_1samp  # here: it loads slowly, and pages only read
+
     if len(gains) < rules().seeds or np.ptp(gains) <= TIE:
         return np.nan
     return float(ttest_1samp(gains, 0.0).pvalue)
