@@ -137,6 +137,21 @@ def test_selection_counts_what_the_test_split_buys(stored):
     assert "buys +5.00" in beyond.selection_in_words("Non0_acc_2")
 
 
+def test_pairs_are_counted_where_both_systems_were_run(stored):
+    scores = {"TFN": (0.70, 0.71), "LMF": (0.69, 0.72), "MulT": (0.60, 0.61)}
+    runs, rows = [], []
+    for rate, models in ((0.0, ("TFN", "LMF", "MulT")), (0.5, ("TFN", "LMF"))):
+        for model in models:
+            name = f"{model}{rate}"
+            runs.append(run(name, model, missing_rate=rate) | {"best_epoch": 1})
+            for epoch, value in enumerate(scores[model], 1):
+                own = {"run_id": name, "epoch": epoch, "metric": "Non0_acc_2"}
+                rows += [own | {"split": s, "value": value} for s in ("valid", "test")]
+    stored(load_runs=pd.DataFrame(runs), load_epochs=pd.DataFrame(rows))
+    words = beyond.selection_in_words("Non0_acc_2")
+    assert "turns 2 of 4 pairs of systems round" in words  # one at each rate
+
+
 def test_noise_tells_which_seed_moved(stored):
     values = [0.9, 1.0, 1.1]
     runs = []
@@ -236,9 +251,10 @@ def test_systems_are_compared_with_the_linear_reader_in_pairs(stored):
     stored(duels, load_pairs=pairs)
     words = duels.against_linear("mosi", "clip-context", "MAE")
     assert (
-        "MFMB-Net is surely better at 1 (0.0), surely worse at 1 (0.8) of 3 missing "
-        "rates (1 to 3 seeds a rate)"
+        "MFMB-Net better at 1 (0.0), worse at 1 (0.8) of 3 missing rates "
+        "(1 to 3 seeds a rate)"
     ) in words
+    assert duels.BETTER_OR_WORSE in words
     nothing = "CMU-MOSI: nothing is compared with text-linear yet."
     assert duels.against_linear("mosi", "clip-context", "Corr") == nothing
     only = duels.against_linear("mosi", "clip-context", "MAE", ["MIT-FRNet"])

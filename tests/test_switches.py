@@ -112,8 +112,10 @@ def test_only_clips_that_both_variants_scored_are_compared(results):
     assert mae["paper"] == pytest.approx(0.25, abs=1e-6)
     assert mae["difference"] == pytest.approx(0.25, abs=1e-6)
     caption = released.variants_table(["MAE"], [0.5]).caption
-    assert f"MFMB-Net: on the {clips - 5} clips" in caption
-    assert "TFR-Net: on" not in caption
+    told = f"MFMB-Net, {ALL}: on the {clips - 5} of {clips} clips"
+    assert told in caption
+    assert "TFR-Net, all" not in caption
+    assert told in released.effects_table("MFMB-Net", "MAE", [0.5]).caption
 
 
 def test_results_of_another_data_set_are_not_shown(results, monkeypatch):

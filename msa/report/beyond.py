@@ -364,8 +364,11 @@ def selection_in_words(metric: str = "Non0_acc_2") -> str:
         (TEST_BEST, "Choosing the epoch on the test split"),
         (BEST_PER_METRIC, "the best epoch of each metric on validation"),
     ):
-        tables = [(means.loc[r, VALIDATION_BEST], means.loc[r, rule]) for r in rates]
-        counts = [turned(*pair) for pair in tables]
+        # A rate has the systems that were run there.
+        tables = [
+            means.loc[r].loc[[VALIDATION_BEST, rule]].dropna(axis=1) for r in rates
+        ]
+        counts = [turned(*table.to_numpy()) for table in tables]
         pairs, changed = (sum(column) for column in zip(*counts, strict=True))
         gain = float((wide[rule] - wide[VALIDATION_BEST]).mean())
         bought = f"{sign * shown(metric, gain):+z.{decimals_of(metric)}f}"

@@ -273,8 +273,8 @@ class _Ours:
         self.runs = dict(list(load_runs().groupby(list(SYSTEM))))
         self.summary = _by_place(load_summary(), "missing_rate")
         self.sweeps = _by_place(load_aggregates(), "aggregate")
-        self.all_times = load_table(EPOCH_TIMES)
-        self.times = one_session(self.all_times)
+        self.times = load_table(EPOCH_TIMES)
+        self._sessions: dict[tuple[str, str], pd.DataFrame] = {}
 
     def number(self, source_: Source, cell: Mapping[str, object]) -> dict[str, object]:
         rate = {"rate": cell["rate"], "seconds": cell["rate"]}.get(source_.number, 0.0)
@@ -329,17 +329,28 @@ class _Ours:
             return _nothing(NOT_RUN)
         dataset, model, variant = (str(cell[name]) for name in _SYSTEM)
         system = (dataset, place["view"], model, variant, float(cell["rate"]))
-        cost = epoch_times(self.times, *system)
+        times = self._session(dataset, str(place["view"]))
+        cost = epoch_times(times, *system)
         if cost.empty:
-            elsewhere = epoch_times(self.all_times, *system)
+            elsewhere = epoch_times(self.times, *system)
             return _nothing(NOT_RUN if elsewhere.empty else OTHER_SESSION)
         found = {"ours": cost.mean(), "lo": cost.min(), "hi": cost.max()}
         _, device, threads, _ = cost.index[0]
         where = (
             f"{device}, {threads} thread{'s' if threads > 1 else ''}, commit "
-            f"{str(self.times['commit'].iloc[0])[:10]}"
+            f"{str(times['commit'].iloc[0])[:10]}"
         )
         return {**found, "n": len(cost), "seeds": "", "status": "", "where": where}
+
+    def _session(self, dataset: str, view: str) -> pd.DataFrame:
+        """Return the times of one session on a data set and view."""
+        if (dataset, view) not in self._sessions:
+            times = self.times
+            if not times.empty:
+                here = (times["dataset"] == dataset) & (times["view"] == view)
+                times = one_session(times[here & (times["encoder_mode"] == "frozen")])
+            self._sessions[dataset, view] = times
+        return self._sessions[dataset, view]
 
     def _status(self, system: tuple[str, ...], is_curve: bool) -> str:
         own = self.runs.get(system)

@@ -22,7 +22,7 @@ from msa.report.tables import Table, no_marks
 ENCODER_WORDS = {"frozen": "frozen", "finetune": "fine-tuned"}
 """Encoder modes as sentences have them."""
 
-SESSION = {"device_name": "Device", "threads": "Threads", "commit": "Commit"}
+PROVENANCE = {"device_name": "Device", "threads": "Threads", "commit": "Commit"}
 """Columns that say which measurements can be compared, with their heads in tables."""
 
 DATASET = "mosi"
@@ -138,21 +138,21 @@ def session_columns(found: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        With the index of ``found``, the columns of ``SESSION`` that differ; none where
-        all measurements are of one session.
+        With the index of ``found``, the columns of ``PROVENANCE`` that differ; none
+        where all measurements are of one session.
     """
-    differ = [c for c in SESSION if c in found and found[c].nunique() > 1]
+    differ = [c for c in PROVENANCE if c in found and found[c].nunique() > 1]
     columns = found[differ].astype(str)
     if "commit" in columns:
         columns["commit"] = columns["commit"].str[:10]
-    return columns.rename(columns=SESSION)
+    return columns.rename(columns=PROVENANCE)
 
 
 def by_session(
     found: pd.DataFrame, change: Callable[[pd.DataFrame], pd.DataFrame]
 ) -> pd.DataFrame:
     """Apply a function to the measurements of every session on their own."""
-    keys = [column for column in SESSION if column in found]
+    keys = [column for column in PROVENANCE if column in found]
     groups = found.groupby(keys, dropna=False, sort=False)
     return pd.concat([change(own) for _, own in groups])
 

@@ -39,9 +39,10 @@ _P_VALUES = ("p, seeds and clips", "p, seeds")
 LINEAR = "text-linear"
 """The reference that a network has to beat."""
 
-SURELY = (
-    "Surely: the 95 % interval lies on one side of 0; with one seed it knows nothing "
-    "of others."
+BETTER_OR_WORSE = (
+    "Better or worse: the 95 % interval of the gain, paired over seeds and test clips, "
+    "lies on that side of 0, at each rate on its own and not corrected for their "
+    "number; with one seed it knows nothing of others."
 )
 """What :func:`against_linear` means by it."""
 
@@ -163,9 +164,14 @@ def duel_in_words(first: str, second: str, dataset: str, view: str) -> str:
 
 
 def against_linear(
-    dataset: str, view: str, metric: str, systems: Sequence[str] | None = None
+    dataset: str,
+    view: str,
+    metric: str,
+    systems: Sequence[str] | None = None,
+    *,
+    explained: bool = True,
 ) -> str:
-    """Say where systems are surely better or worse than the linear reader of text.
+    """Say at which rates systems are better or worse than the linear reader of text.
 
     Parameters
     ----------
@@ -174,6 +180,8 @@ def against_linear(
         Metric key.
     systems : sequence of str, optional
         All that were compared when left out.
+    explained : bool
+        Whether to add :data:`BETTER_OR_WORSE`.
     """
     pairs = load_pairs()
     own = pairs[
@@ -189,24 +197,26 @@ def against_linear(
     if own.empty:
         return f"{title}: nothing is compared with {LINEAR} yet."
     told = [
-        f"{first} {_surely(line)}"
+        f"{first} {_sides(line)}"
         for first in system_order(own["first"])
         for line in [own[own["first"] == first]]
     ]
-    return (
-        f"{title}, {METRICS[metric].name} against {LINEAR}, paired over seeds and test "
-        f"clips: {'; '.join(told)}."
+    words = (
+        f"{title}, {METRICS[metric].name} against {LINEAR}, default text encoder, "
+        f"frozen: {'; '.join(told)}."
     )
+    return f"{words} {BETTER_OR_WORSE}" if explained else words
 
 
-def _surely(line: pd.DataFrame) -> str:
+def _sides(line: pd.DataFrame) -> str:
     """Say at which missing rates one system's interval is on either side of 0."""
     better, worse = line.loc[line["lo"] > 0, "at"], line.loc[line["hi"] < 0, "at"]
     low, high = line["n"].min(), line["n"].max()
     seeds = f"{low:.0f}" if low == high else f"{low:.0f} to {high:.0f}"
     return (
-        f"is surely better at {_rates(better)}, surely worse at {_rates(worse)} of "
-        f"{len(line)} missing rates ({seeds} seed{'s' if high > 1 else ''} a rate)"
+        f"better at {_rates(better)}, worse at {_rates(worse)} of {len(line)} missing "
+        f"rate{'s' if len(line) > 1 else ''} ({seeds} seed{'s' if high > 1 else ''} a "
+        "rate)"
     )
 
 

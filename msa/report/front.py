@@ -9,7 +9,7 @@ from IPython.display import HTML
 
 from msa.data.registry import source
 from msa.report.claims import verdicts
-from msa.report.duels import SURELY, against_linear
+from msa.report.duels import BETTER_OR_WORSE, against_linear
 from msa.report.labels import main_runs, span
 from msa.study.publish import load_runs
 from msa.study.verdicts import CONSISTENT, REFUTED, REPRODUCED, UNFINISHED, VERDICTS
@@ -104,8 +104,8 @@ def _data(runs: pd.DataFrame) -> str:
 def _measured(paper: str, runs: pd.DataFrame) -> str:
     """Compare with the linear reference, on every data set, in MAE."""
     places = runs[["dataset", "view"]].drop_duplicates().itertuples(index=False)
-    told = [against_linear(*place, "MAE", [paper]) for place in places]
-    return " ".join([*told, SURELY]) if told else "nothing yet"
+    told = [against_linear(*at, "MAE", [paper], explained=False) for at in places]
+    return " ".join([*told, BETTER_OR_WORSE]) if told else "nothing yet"
 
 
 def _certainty(runs: pd.DataFrame) -> str:

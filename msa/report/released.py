@@ -242,12 +242,14 @@ def _where(runs: pd.DataFrame, found: pd.DataFrame) -> str:
     if runs.empty:
         return f"Nothing of it is stored yet: {NOT_RUN}."
     rates = span(sorted(found["missing_rate"].unique()))
-    fewer = found[found["clips"] < found["clips"].max()]
+    everything = load_switches()["clips"].max()
+    fewer = found[found["clips"] < everything]
     left_out = "".join(
-        f" {model}: on the {clips:.0f} clips that the released code does not drop "
-        "from its last batch, instead of "
-        f"{found['clips'].max():.0f}."
-        for model, clips in fewer.groupby("model")["clips"].min().items()
+        f" {model}, {change}: on the {clips:.0f} of {everything:.0f} clips that the "
+        "released code does not drop with its last batch."
+        for (model, change), clips in fewer.groupby(["model", "change"])["clips"]
+        .min()
+        .items()
     )
     return f"{describe(runs)} Compared at {rates}.{left_out}"
 
