@@ -265,15 +265,9 @@ def test_the_index_leads_to_every_page():
     assert linked == {page.name for page in PAGES} - {"index.md"}
 
 
-@pytest.mark.parametrize(
-    ("name", "terms"),
-    [
-        ("MMIM", ["bound: likelihood", "contrast", "entropy", "likelihood"]),
-        ("MISA", ["task: squared error", "difference", "similarity"]),
-    ],
-)
-def test_the_training_page_draws_every_term_of_every_system(name, terms, tmp_path):
-    given = {"model": name, "max_epochs": 1, "missing_rate": 0.5, "seed": 7}
+def test_the_training_page_draws_every_term_of_a_system(tmp_path):
+    terms = ["bound: likelihood", "contrast", "entropy", "likelihood"]
+    given = {"model": "MMIM", "max_epochs": 1, "missing_rate": 0.5, "seed": 7}
     output = run_notebook("book/experiments/train.md", given, tmp_path / "t.ipynb")
     cells = nbformat.read(output, as_version=4).cells
     outputs = [out.get("data", {}) for c in cells for out in c.get("outputs", [])]

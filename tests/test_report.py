@@ -540,6 +540,12 @@ def test_convergence_shows_every_term_of_the_chosen_runs(runs):
         assert f">{words}<" in text
 
 
+def test_loss_terms_are_named_as_the_papers_name_them():
+    assert figures._term_name("MISA", "task") == "task: squared error"
+    assert figures._term_name("TFN", "task") != "task: squared error"
+    assert figures._term_name("MISA", "difference") == "difference"
+
+
 def test_convergence_without_any_training_is_an_error(runs):
     empty = pd.DataFrame(columns=["run_id", "epoch", "split", "term", "value"])
     with pytest.raises(ValueError, match="nothing was trained"):
