@@ -58,8 +58,11 @@ def test_the_title_counts_what_is_decided(decided):
 def test_certainty_names_the_fewest_and_the_most_seeds():
     rows = [("mosi", "clip-context", "MFMB-Net", 0.0, seed) for seed in (1, 2, 3)]
     rows += [("mosi", "clip-context", "MFMB-Net", 0.5, 1)]
-    words = front._certainty(runs(*rows))
-    assert words == "4 runs: 1 to 3 seeds at each of the missing rates 0.0, 0.5"
+    rows += [("sims", "clip-context", "MFMB-Net", 1.0, 1)]
+    assert front._certainty(runs(*rows)) == (
+        "CMU-MOSI: 4 runs, 1 to 3 seeds at each of the missing rates 0.0, 0.5; "
+        "CH-SIMS: 1 runs, 1 seed at each of the missing rates 1.0"
+    )
 
 
 def test_a_system_without_runs_says_so(decided):

@@ -9,7 +9,7 @@ from IPython.display import HTML
 
 from msa.data.registry import source
 from msa.report.claims import verdicts
-from msa.report.duels import BETTER_OR_WORSE, against_linear
+from msa.report.duels import against_linear
 from msa.report.labels import main_runs, span
 from msa.study.publish import load_runs
 from msa.study.verdicts import CONSISTENT, REFUTED, REPRODUCED, UNFINISHED, VERDICTS
@@ -105,17 +105,24 @@ def _measured(paper: str, runs: pd.DataFrame) -> str:
     """Compare with the linear reference, on every data set, in MAE."""
     places = runs[["dataset", "view"]].drop_duplicates().itertuples(index=False)
     told = [against_linear(*at, "MAE", [paper], explained=False) for at in places]
-    return " ".join([*told, BETTER_OR_WORSE]) if told else "nothing yet"
+    return (
+        f"{' '.join(told)} What better and worse mean stands below the figure."
+        if told
+        else "nothing yet"
+    )
 
 
 def _certainty(runs: pd.DataFrame) -> str:
     if runs.empty:
         return "nothing to be sure of"
-    seeds = runs.groupby(["dataset", "view", "missing_rate"])["seed"].nunique()
-    low, high = seeds.min(), seeds.max()
-    n = f"{low}" if low == high else f"{low} to {high}"
-    plural = "" if high == 1 else "s"
-    return (
-        f"{len(runs)} runs: {n} seed{plural} at each of the missing rates "
-        f"{span(runs['missing_rate'])}"
-    )
+    told = []
+    for place, own in runs.groupby(["dataset", "view"]):
+        seeds = own.groupby("missing_rate")["seed"].nunique()
+        low, high = seeds.min(), seeds.max()
+        n = f"{low}" if low == high else f"{low} to {high}"
+        plural = "" if high == 1 else "s"
+        told.append(
+            f"{source(*place).title}: {len(own)} runs, {n} seed{plural} at each of the "
+            f"missing rates {span(own['missing_rate'])}"
+        )
+    return "; ".join(told)
