@@ -29,6 +29,9 @@ MEASURE = "python -m msa bench rates --save"
 DECIDED = (REPRODUCED, CONSISTENT, REFUTED)
 """Verdicts of claims that runs have decided."""
 
+BOARD = ("Claim", "Where", "Verdict", "Effect", "Seeds", "Why", "Page")
+"""Columns of a claim board, on pages that say whose claims they are."""
+
 _PAGE = re.compile(r"(?<=>)((?:papers|findings)/[\w-]+)(?=</td>)")
 
 
@@ -117,32 +120,21 @@ def short_board(view: str | None = None) -> Table:
 
 
 def decided_board(view: str | None = None) -> LinkedTable:
-    """Tabulate the claims that runs have decided, for the front page."""
+    """Tabulate the claims that runs have decided, for the front page.
+
+    Parameters
+    ----------
+    view : str, optional
+        As for :func:`verdicts`.
+    """
     found = verdicts(view)
     found = found[found["verdict"].isin(DECIDED)]
     found = found.sort_values(
         "verdict", key=lambda names: names.map(VERDICTS.index), kind="stable"
-    ).reset_index(drop=True)
-    claims = list(found["claim"])
-    cells = pd.DataFrame(
-        {
-            "Verdict": found["verdict"],
-            "Paper": [claim.paper for claim in claims],
-            "Claim": [claim.says for claim in claims],
-            "Effect": [effect(row) for row in found.to_dict("records")],
-            "Page": [claim.page for claim in claims],
-        }
     )
-    views = ", ".join(dict.fromkeys(found["view"]))
-    caption = (
-        f"The claims that published runs have decided ({views} features, frozen text "
-        "encoders), in our words. Effect: gain in the claim's favour, or share of "
-        "cells won, with its 95 % interval."
-    )
-    data = found.drop(columns="claim")
-    name = "claims-decided"
-    marks = no_marks(cells)
-    return LinkedTable(name, caption, cells, marks, data, is_numeric=False, up="")
+    what = "The claims that runs have decided"
+    columns = ("Verdict", "Paper", "Claim", "Effect", "Page")
+    return _board(found, "claims-decided", what, columns, up="")
 
 
 def board(paper: str, view: str | None = None) -> LinkedTable:
@@ -175,11 +167,18 @@ def page_board(page: str, view: str | None = None) -> LinkedTable:
     return _board(found, name, "Claims that this page bears on")
 
 
-def _board(found: pd.DataFrame, name: str, what: str) -> LinkedTable:
+def _board(
+    found: pd.DataFrame,
+    name: str,
+    what: str,
+    columns: tuple[str, ...] = BOARD,
+    up: str = LinkedTable.up,
+) -> LinkedTable:
     found = found.reset_index(drop=True)
     claims = list(found["claim"])
     cells = pd.DataFrame(
         {
+            "Paper": [claim.paper for claim in claims],
             "Claim": [claim.says for claim in claims],
             "Where": [claim.where for claim in claims],
             "Verdict": found["verdict"],
@@ -188,7 +187,7 @@ def _board(found: pd.DataFrame, name: str, what: str) -> LinkedTable:
             "Why": [_why(row) for row in found.to_dict("records")],
             "Page": [claim.page for claim in claims],
         }
-    )
+    )[list(columns)]
     views = ", ".join(dict.fromkeys(found["view"]))
     caption = (
         f"{what}, in our words. Verdicts are computed from published runs ({views} "
@@ -202,8 +201,9 @@ def _board(found: pd.DataFrame, name: str, what: str) -> LinkedTable:
         for i, (claim, row_view) in enumerate(zip(claims, found["view"], strict=True))
         if claim.study
     }
+    marks = no_marks(cells)
     return LinkedTable(
-        name, caption, cells, no_marks(cells), data, commands, is_numeric=False
+        name, caption, cells, marks, data, commands, is_numeric=False, up=up
     )
 
 

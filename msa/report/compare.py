@@ -33,7 +33,12 @@ from msa.study.publish import (
     setting,
 )
 from msa.study.stats import TIE
-from msa.study.verdicts import EPOCH_TIMES, PRINTED_NAMES, SESSION, epoch_times
+from msa.study.verdicts import (
+    EPOCH_TIMES,
+    PRINTED_NAMES,
+    epoch_times,
+    one_session,
+)
 from msa.train.config import RunConfig
 from msa.train.metrics import METRICS, RATES, mwa
 
@@ -359,20 +364,6 @@ class _Ours:
         return f"{own['missing_rate'].nunique()} of {len(RATES)} rates"
 
 
-def one_session(times: pd.DataFrame) -> pd.DataFrame:
-    """Keep the times that were measured together: a table does not mix sessions.
-
-    The session with most measurements stays, of several the last one.
-    """
-    if times.empty:
-        return times
-    # Rows from before sessions were named have the commit alone.
-    named = {name: times.get(name, "") for name in SESSION}
-    times = times.assign(**named).fillna(dict.fromkeys(SESSION, ""))
-    sessions = [own for _, own in times.groupby(list(SESSION))]
-    return max(sessions, key=lambda own: (len(own), own["session"].iloc[0]))
-
-
 @cache
 def _system_at(*cell: str | float) -> tuple[str, ...]:
     """Return what names the system of a cell in published tables."""
@@ -468,6 +459,7 @@ def _columns(source_: Source, cells: pd.DataFrame) -> list[str]:
 
 
 TIMES_100 = "× 100"
+"""How the unit of MIT-FRNet's printed MAE and Corr ends."""
 
 
 def _units(cells: pd.DataFrame) -> list[str]:

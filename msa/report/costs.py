@@ -151,7 +151,20 @@ def session_columns(found: pd.DataFrame) -> pd.DataFrame:
 def by_session(
     found: pd.DataFrame, change: Callable[[pd.DataFrame], pd.DataFrame]
 ) -> pd.DataFrame:
-    """Apply a function to the measurements of every session on their own."""
+    """Apply a function to the measurements of every session on their own.
+
+    Parameters
+    ----------
+    found : DataFrame
+        Measurements; those alike in the columns of ``PROVENANCE`` are a session.
+    change : callable
+        Takes and returns measurements.
+
+    Returns
+    -------
+    DataFrame
+        What it returned, one session after another.
+    """
     keys = [column for column in PROVENANCE if column in found]
     groups = found.groupby(keys, dropna=False, sort=False)
     return pd.concat([change(own) for _, own in groups])

@@ -242,7 +242,7 @@ def _where(runs: pd.DataFrame, found: pd.DataFrame) -> str:
     if runs.empty:
         return f"Nothing of it is stored yet: {NOT_RUN}."
     rates = span(sorted(found["missing_rate"].unique()))
-    everything = load_switches()["clips"].max()
+    everything = _stored()["clips"].max()
     fewer = found[found["clips"] < everything]
     left_out = "".join(
         f" {model}, {change}: on the {clips:.0f} of {everything:.0f} clips that the "

@@ -335,12 +335,37 @@ def shared_rounds(
     table = pd.concat(columns, axis=1, keys=range(len(columns)), join="inner")
     if table.empty:
         return table
-    sessions = [group for _, group in table.groupby(level=list(SESSION))]
-    return max(sessions, key=lambda group: (len(group), _started(group)))
+    return _largest(table.groupby(level=list(SESSION)))
 
 
-def _started(group: pd.DataFrame) -> str:
-    return group.index.get_level_values("session")[0]
+def one_session(times: pd.DataFrame) -> pd.DataFrame:
+    """Keep the times that were measured together.
+
+    Parameters
+    ----------
+    times : DataFrame
+        Rows of the table ``EPOCH_TIMES``; may be empty.
+
+    Returns
+    -------
+    DataFrame
+        The rows of the session with the most of them, of several the last.
+    """
+    if times.empty:
+        return times
+    return _largest(_named(times).groupby(list(SESSION)))
+
+
+def _named(times: pd.DataFrame) -> pd.DataFrame:
+    """Fill the columns of a session: rows from before it was named have the commit."""
+    there = times.reindex(columns=[*dict.fromkeys([*times.columns, *SESSION])])
+    return there.assign(**{c: there[c].astype(object).fillna("") for c in SESSION})
+
+
+def _largest(sessions: Iterable[tuple[tuple, pd.DataFrame]]) -> pd.DataFrame:
+    """Return the session with the most rows, of several the one that began last."""
+    began = SESSION.index("session")
+    return max(sessions, key=lambda each: (len(each[1]), each[0][began]))[1]
 
 
 def _times_of(
@@ -352,9 +377,7 @@ def _times_of(
     times = times.reindex(columns=[*where, *keys, "seconds_per_epoch"])
     for column, value in where.items():
         times = times[times[column] == value]
-    # Rows from before sessions were named have the commit alone.
-    named = {name: times[name].astype(object).fillna("") for name in SESSION}
-    return times.assign(**named).set_index(keys)["seconds_per_epoch"]
+    return _named(times).set_index(keys)["seconds_per_epoch"]
 
 
 def epoch_times(
