@@ -9,9 +9,10 @@ from test_models import LENGTHS, SHAPES, TRAINED, build, make_batch, rows_of
 
 from msa.data.contract import MODALITIES
 from msa.models.base import Shape
-from msa.models.layers import BatchNorm, LastState
+from msa.models.layers import BatchNorm
 from msa.models.lmf import LowRankFusion
 from msa.models.misa import cmd, difference, spread
+from msa.models.recurrent import LastState
 from msa.models.registry import model_entry
 from msa.models.tfn import PooledNetwork, outer
 

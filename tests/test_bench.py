@@ -17,10 +17,13 @@ from msa.bench.timing import PLAIN, Job, entry_of, measure, trained_models
 from msa.cli import main
 from msa.data.contract import MODALITIES
 from msa.data.load import MissingData, load
+from msa.models.attention import attend
 from msa.models.base import Shape
 from msa.models.blocks import OTHERS
-from msa.models.layers import BiRNN, Steps, attend, count_parameters
+from msa.models.layers import count_parameters
+from msa.models.recurrent import BiRNN
 from msa.models.registry import MODELS, UnknownModel
+from msa.models.steps import Steps
 from msa.models.tfr_net import TFRNet, TFRNetHyper
 from msa.report import costs
 from msa.study.publish import load_passport

@@ -15,7 +15,6 @@ from torch import nn
 from msa.data.contract import MODALITIES, padding_mask
 from msa.models.base import Batch, Outputs, Shape
 from msa.models.blocks import missing_losses
-from msa.models.layers import Steps
 from msa.models.mfmb_net import (
     CoarseToFine,
     HybridAttention,
@@ -28,6 +27,7 @@ from msa.models.mfmb_net import (
     TimeReconstruction,
 )
 from msa.models.registry import model_entry
+from msa.models.steps import Steps
 
 LENGTHS = {"text": (3, 1, 4), "audio": (2, 5, 1), "vision": (4, 2, 3)}
 """Real steps of three samples."""

@@ -8,8 +8,8 @@ from torch import nn
 from torch.distributions import Normal, kl_divergence
 
 from msa.data.contract import padding_mask
-from msa.models.layers import Steps
 from msa.models.mit_frnet import Similarity, step_gaussians
+from msa.models.steps import Steps
 
 
 def test_a_step_is_the_gaussian_of_its_features():

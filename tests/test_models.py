@@ -7,10 +7,13 @@ import torch
 from torch import nn
 
 from msa.data.contract import MODALITIES, padding_mask
+from msa.models.attention import _Attention
 from msa.models.base import Batch, Shape
-from msa.models.layers import BiRNN, Steps, _Attention, keep_mask
+from msa.models.layers import keep_mask
 from msa.models.mit_frnet import gaussian_kl, resample
+from msa.models.recurrent import BiRNN
 from msa.models.registry import MODELS, UnknownModel, model_entry
+from msa.models.steps import Steps
 
 SHAPES = {"text": Shape(20, 24), "audio": Shape(9, 7), "vision": Shape(12, 5)}
 TRAINED = [

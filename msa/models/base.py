@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from msa.data.contract import MODALITIES
-from msa.models.layers import Steps
+from msa.models.steps import Steps
 
 
 class Shape(NamedTuple):

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from msa.data.contract import MODALITIES
+from msa.models.attention import TransformerEncoder, attend, embed
 from msa.models.base import Batch, Outputs, Shapes
 from msa.models.blocks import (
     OTHERS,
@@ -26,15 +27,7 @@ from msa.models.blocks import (
     encoder_bank,
     missing_losses,
 )
-from msa.models.layers import (
-    BiRNN,
-    Conv,
-    Steps,
-    TransformerEncoder,
-    attend,
-    dropout,
-    embed,
-)
+from msa.models.layers import Conv, dropout
 from msa.models.mfmb_net_released import (
     RELEASED_HUB_ORDER,
     CoarseOnly,
@@ -45,6 +38,8 @@ from msa.models.mfmb_net_released import (
     ZeroHub,
     shared_encoders,
 )
+from msa.models.recurrent import BiRNN
+from msa.models.steps import Steps
 
 HUB_ORDER = ("vision", "audio", "text")
 """The order in which the hub visits the modalities (eqs. 4-6)."""

@@ -17,7 +17,9 @@ from torch import Tensor, nn
 
 from msa.data.contract import MODALITIES
 from msa.models.base import Batch, Hyper, Model, Outputs, Shapes
-from msa.models.layers import BiRNN, Steps, dropout, final_states, masked_mean
+from msa.models.layers import dropout, masked_mean
+from msa.models.recurrent import BiRNN, final_states
+from msa.models.steps import Steps
 
 PAIRS = tuple(combinations(MODALITIES, 2))
 """The three modality pairs of the similarity and difference losses."""

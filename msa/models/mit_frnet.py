@@ -24,7 +24,7 @@ from msa.models.blocks import (
     SequenceModel,
     missing_losses,
 )
-from msa.models.layers import Steps
+from msa.models.steps import Steps
 from msa.models.tfr_net import SIMS as TFR_NET_SIMS
 from msa.models.tfr_net import TFRNetHyper, reconstruction
 

@@ -18,7 +18,9 @@ from torch import Tensor, nn
 from msa.data.contract import MODALITIES
 from msa.models.base import Batch, Hyper, Model, Outputs, Shapes, Stage
 from msa.models.information import Bound, Contrast, signed_entropy
-from msa.models.layers import BiRNN, Steps, dropout, final_states, sentence_vector
+from msa.models.layers import dropout, sentence_vector
+from msa.models.recurrent import BiRNN, final_states
+from msa.models.steps import Steps
 
 SEQUENCES = ("audio", "vision")
 """Modalities that an LSTM condenses, and whose information with the text is raised."""

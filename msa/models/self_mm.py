@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from msa.data.contract import MODALITIES
 from msa.models.base import Batch, Hyper, Model, Outputs, Shapes
 from msa.models.label_memory import BRANCHES, LabelMemory
-from msa.models.layers import LastState, dropout, sentence_vector
+from msa.models.layers import dropout, sentence_vector
+from msa.models.recurrent import LastState
 
 
 class SelfMMHyper(Hyper):

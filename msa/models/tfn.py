@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from msa.models.base import Batch, Hyper, Model, Outputs, Shapes
-from msa.models.layers import BatchNorm, LastState, dropout, masked_mean
+from msa.models.layers import BatchNorm, dropout, masked_mean
+from msa.models.recurrent import LastState
 
 
 class SubnetworksHyper(Hyper):

@@ -28,8 +28,8 @@ from msa.data.load import load
 from msa.data.registry import source
 from msa.data.text import default_encoder
 from msa.models.base import Batch, Model, Shapes
-from msa.models.layers import Steps
 from msa.models.registry import model_entry
+from msa.models.steps import Steps
 from msa.report.anatomy import ANATOMIES, Anatomy, Part
 from msa.report.labels import slug
 from msa.report.tables import Table
