@@ -26,8 +26,8 @@ from msa.models.registry import MODELS, UnknownModel
 from msa.models.steps import Steps
 from msa.models.tfr_net import TFRNet, TFRNetHyper
 from msa.report import costs
+from msa.study.epoch_times import shared_rounds
 from msa.study.publish import load_passport
-from msa.study.verdicts import shared_rounds
 
 SHAPES = {"text": Shape(7, 9), "audio": Shape(5, 4), "vision": Shape(6, 3)}
 LENGTHS = {

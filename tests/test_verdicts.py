@@ -9,9 +9,11 @@ import pytest
 from msa.data.load import MissingData
 from msa.data.missing import SEEDS
 from msa.study import verdicts
+from msa.study.cells import gain_cell, has_converged, is_flat
 from msa.study.claims import (
     Claim,
     ClaimError,
+    Place,
     along,
     claim,
     in_words,
@@ -20,6 +22,8 @@ from msa.study.claims import (
     read_claims,
     rules,
 )
+from msa.study.epoch_times import EPOCH_TIMES, epoch_times
+from msa.study.evidence import Evidence
 from msa.study.grids import study_names
 from msa.study.publish import (
     load_curves,
@@ -30,15 +34,7 @@ from msa.study.publish import (
     publish_table,
 )
 from msa.study.store import RunStore
-from msa.study.verdicts import (
-    EPOCH_TIMES,
-    Evidence,
-    Place,
-    decide,
-    epoch_times,
-    has_converged,
-    is_flat,
-)
+from msa.study.verdicts import decide
 from msa.train.config import RunConfig
 from msa.train.metrics import RATES, score
 from tests.conftest import tiny_content
@@ -211,7 +207,7 @@ def test_a_difference_of_rounding_is_neither_won_nor_lost(sign):
     rounding = np.full(3, sign * 1.85e-17)
     place = Place("mosi", "Mult_acc_7", 0.1)
     draws = np.full(5, sign * 1.85e-17)
-    cell = verdicts._cell(place, "MFMB-Net", "TFR-Net", rounding, draws)
+    cell = gain_cell(place, "MFMB-Net", "TFR-Net", rounding, draws)
     assert not any((cell.is_won, cell.is_sure, cell.is_lost))
     assert not cell.won_draws.any()
 
@@ -515,7 +511,7 @@ def test_a_reconstruction_has_to_beat_the_best_imputation(
         for method, value in methods.items()
     ]
     frame = pd.DataFrame(rows)
-    monkeypatch.setattr(verdicts, "load_reconstructions", lambda results: frame)
+    monkeypatch.setattr("msa.study.cells.load_reconstructions", lambda results: frame)
     claimed = better(kind="restores", metrics=[], at=[0.5], **ALONE)
     found, cells = decide(claimed, there)
     assert (found.verdict, found.cells) == (verdict, 3)

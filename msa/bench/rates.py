@@ -43,7 +43,7 @@ KEYS = (
 
 The session is none of them: after a measurement of some systems, the others keep rows
 of an older session. Verdicts compare within one session only, see
-:func:`msa.study.verdicts.shared_rounds`.
+:func:`msa.study.epoch_times.shared_rounds`.
 """
 
 

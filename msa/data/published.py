@@ -11,6 +11,9 @@ from importlib import resources
 
 import pandas as pd
 
+PRINTED_NAMES = {"mosi": "MOSI", "mosei": "MOSEI", "sims": "SIMS"}
+"""Data sets as the papers' tables name them."""
+
 _PERCENT = ("Acc-2", "Acc-3", "Acc-5", "Acc-7", "F1")
 
 _KEYS = {

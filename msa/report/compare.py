@@ -15,13 +15,14 @@ import numpy as np
 import pandas as pd
 from scipy.stats import kendalltau
 
-from msa.data.published import published
+from msa.data.published import PRINTED_NAMES, published
 from msa.data.registry import FRAME_LEVEL, default_view, source
 from msa.data.text import default_encoder
 from msa.models.registry import model_entry
 from msa.report.claims import MEASURE, LinkedTable
 from msa.report.labels import MISSING, VIEW_WORDS, slug
 from msa.report.tables import FEWER, Table, has_fewer, no_marks, rank_marks
+from msa.study.epoch_times import EPOCH_TIMES, epoch_times, one_session
 from msa.study.grids import SEEDS, in_view, study_names
 from msa.study.publish import (
     SYSTEM,
@@ -33,12 +34,6 @@ from msa.study.publish import (
     setting,
 )
 from msa.study.stats import TIE
-from msa.study.verdicts import (
-    EPOCH_TIMES,
-    PRINTED_NAMES,
-    epoch_times,
-    one_session,
-)
 from msa.train.config import RunConfig
 from msa.train.metrics import METRICS, RATES, mwa
 

@@ -14,8 +14,8 @@ from msa.report.compare import NOT_RUN, place, printed_name
 from msa.report.figures import closed_picture
 from msa.report.labels import VIEW_WORDS, curves_of, main_runs, seeds_used
 from msa.report.style import SPLIT_COLOURS, Picture, house_style, system_style
+from msa.study.cells import has_converged
 from msa.study.publish import load_runs
-from msa.study.verdicts import has_converged
 from msa.train.metrics import METRICS, RATES
 
 

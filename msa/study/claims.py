@@ -268,6 +268,11 @@ def config_of(
 # --- in words -------------------------------------------------------------------------
 
 
+def run_fields(claim: Claim) -> dict[str, bool]:
+    """Return what the runs of a claim have besides the defaults."""
+    return {"reconstruction_error": True} if claim.kind == "restores" else {}
+
+
 def in_words(claim: Claim) -> str:
     """Say what is compared, and what supports or refutes a claim, from its rule."""
     if claim.kind == "explanation":

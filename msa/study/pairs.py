@@ -11,6 +11,7 @@ import pandas as pd
 from msa.data.load import MissingData
 from msa.data.registry import source
 from msa.study.claims import Place, rates_of, rules
+from msa.study.evidence import Evidence
 from msa.study.publish import load_runs, load_table, publish_table
 from msa.study.stats import (
     TIE,
@@ -20,7 +21,6 @@ from msa.study.stats import (
     probability_of_improvement,
     run_counts,
 )
-from msa.study.verdicts import Evidence
 from msa.train.metrics import RATES, metric_keys
 
 PAIRS = (

@@ -8,48 +8,23 @@ compared: MAE enters with a minus sign.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from msa.data.load import MissingData, load
-from msa.data.published import published
-from msa.data.registry import FRAME_LEVEL, source
-from msa.study.claims import (
-    Claim,
-    Place,
-    along,
-    config_of,
-    parse_system,
-    places,
-    rates_of,
-    read_claims,
-    rules,
-)
+from msa.data.load import MissingData
+from msa.data.published import PRINTED_NAMES, published
+from msa.data.registry import FRAME_LEVEL
+from msa.study.cells import ERROR_OF, Cell, compare
+from msa.study.claims import Claim, places, rates_of, read_claims, rules, run_fields
+from msa.study.evidence import Evidence
 from msa.study.grids import FIVE_SEEDS
-from msa.study.publish import (
-    load_curves,
-    load_passport,
-    load_predictions,
-    load_reconstructions,
-    load_runs,
-    load_table,
-    publish_table,
-)
-from msa.study.stats import (
-    TIE,
-    Floats,
-    Scored,
-    interval,
-    mean_over_runs,
-    run_counts,
-    scored,
-)
-from msa.train.metrics import METRICS, RATES
+from msa.study.publish import load_passport, load_runs, load_table, publish_table
+from msa.study.stats import TIE, interval
+from msa.train.metrics import RATES
 
 VERDICTS = (
     "reproduced",
@@ -60,57 +35,11 @@ VERDICTS = (
 )
 REPRODUCED, CONSISTENT, REFUTED, UNTESTABLE, UNFINISHED = VERDICTS
 
-IMPUTATIONS = ("zero", "mean", "last")
-"""What a reconstruction has to beat."""
 
 _ENCODERS = (
     "text encoder of these runs: the data set's default, frozen; of the paper: a "
     "fine-tuned BERT base"
 )
-
-_ERROR = "RMSE of "
-"""In front of a modality: what the cells of a reconstruction compare."""
-
-PRINTED_NAMES = {"mosi": "MOSI", "mosei": "MOSEI", "sims": "SIMS"}
-"""Data sets as the papers' tables name them."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One comparison of a claim.
-
-    Attributes
-    ----------
-    place : Place
-        Data set, metric and rate.
-    first, second : str
-        What is compared: the system, and its rival or what stands in its place.
-    gain, lo, hi : float
-        Mean gain and its interval; nan in an empty cell.
-    n : int
-        Seeds.
-    is_won, is_sure, is_lost : bool
-        As the head of ``claims.toml`` defines them.
-    won_draws : array of float, shape (B,)
-        1 where the cell is won in a resample, else 0.
-    """
-
-    place: Place
-    first: str
-    second: str
-    gain: float
-    lo: float
-    hi: float
-    n: int
-    is_won: bool
-    is_sure: bool
-    is_lost: bool
-    won_draws: Floats
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether the metric is not defined for one of the systems."""
-        return bool(np.isnan(self.gain))
 
 
 @dataclass(frozen=True)
@@ -165,242 +94,6 @@ CELL_COLUMNS = (
     *("id", "view", "dataset", "metric", "at", "first", "second"),
     *("n", "gain", "lo", "hi", "won", "sure", "lost"),
 )
-
-
-class Evidence:
-    """Published runs of one feature view, read and scored as they are asked for.
-
-    Parameters
-    ----------
-    view : str
-        Feature view of the runs.
-    results : Path, optional
-        Folder of published results; the repository's when left out.
-
-    Raises
-    ------
-    MissingData
-        On scoring, if the labels are not on this machine.
-    """
-
-    def __init__(self, view: str, results: Path | None = None) -> None:
-        self.view, self.results = view, results
-        self.runs = load_runs(results=results).set_index("run_id")
-        named = ["dataset", "model", "variant", "missing_rate", "seed"]
-        self._named = set(self.runs[named].itertuples(index=False, name=None))
-        self._scored: dict[str, Scored] = {}
-        self._predictions: dict[tuple[str, str], Mapping[str, np.ndarray]] = {}
-        self._truth: dict[str, np.ndarray] = {}
-
-    def run_id(
-        self, dataset: str, system: str, rate: float, seed: int, **fields: bool
-    ) -> str:
-        """Return the id that this run has, published or not."""
-        return config_of(dataset, self.view, system, rate, seed, **fields).run_id
-
-    def seeds(
-        self,
-        dataset: str,
-        systems: Iterable[str],
-        rates: Sequence[float],
-        **fields: bool,
-    ) -> tuple[int, ...]:
-        """Return the seeds that were run with all systems at all rates."""
-        names = list(systems)
-        return tuple(
-            seed
-            for seed in FIVE_SEEDS
-            if all(
-                self._has(dataset, name, rate, seed, **fields)
-                for name in names
-                for rate in rates
-            )
-        )
-
-    def _has(
-        self, dataset: str, system: str, rate: float, seed: int, **fields: bool
-    ) -> bool:
-        # Most runs that are not there have not even a namesake, which costs no hash.
-        if (dataset, *parse_system(system), rate, seed) not in self._named:
-            return False
-        return self.run_id(dataset, system, rate, seed, **fields) in self.runs.index
-
-    def rounds(self, dataset: str, systems: Sequence[str], rate: float) -> pd.DataFrame:
-        """Return the seconds of an epoch of systems, by round of one session."""
-        named = [parse_system(system) for system in systems]
-        found = shared_rounds(self._times, dataset, self.view, named, rate)
-        return found.set_axis(list(systems), axis=1)
-
-    @cached_property
-    def _times(self) -> pd.DataFrame:
-        return load_table(EPOCH_TIMES, self.results)
-
-    def number(
-        self, place: Place, system: str, seeds: Sequence[int]
-    ) -> tuple[Floats, Floats]:
-        """Return a metric along its rates for each seed, the larger the better.
-
-        Returns
-        -------
-        values : array, shape (R,)
-            On the real test split.
-        scores : array, shape (B, R)
-            On every draw of clips.
-        """
-        ids = [
-            [self.run_id(place.dataset, system, rate, seed) for rate in rates]
-            for seed in seeds
-            for rates in [rates_of(place.at)]
-        ]
-        cells = [
-            [self._score(place.dataset, system, run) for run in row] for row in ids
-        ]
-        sign = 1.0 if METRICS[place.metric].higher_is_better else -1.0
-        values = [[c.values[place.metric][0] for c in row] for row in cells]
-        scores = [[c.scores[place.metric][:, 0] for c in row] for row in cells]
-        stacked = np.moveaxis(np.array(scores), -1, 0)  # (R, S, B) to (B, R, S)
-        return (
-            np.asarray(along(place.at, sign * np.array(values))),
-            np.asarray(along(place.at, sign * stacked)),
-        )
-
-    def losses(
-        self, dataset: str, system: str, rate: float, seeds: Sequence[int]
-    ) -> list[Floats]:
-        """Return the total training loss of every epoch, one array per seed."""
-        model, _ = parse_system(system)
-        curves = load_curves(dataset, model, self.results)
-        total = curves[(curves["split"] == "train") & (curves["term"] == "total")]
-        ids = [self.run_id(dataset, system, rate, seed) for seed in seeds]
-        rows = [total[total["run_id"] == run].sort_values("epoch") for run in ids]
-        return [row["value"].to_numpy(dtype=float) for row in rows]
-
-    def _score(self, dataset: str, system: str, run_id: str) -> Scored:
-        if run_id not in self._scored:
-            key = (dataset, parse_system(system)[0])
-            if key not in self._predictions:
-                self._predictions[key] = load_predictions(*key, self.results)
-            self._scored[run_id] = scored(
-                [self._predictions[key][run_id]],
-                self._labels(dataset),
-                source(dataset, self.view).scale,
-                resamples=rules().resamples,
-            )
-        return self._scored[run_id]
-
-    def _labels(self, dataset: str) -> np.ndarray:
-        if dataset not in self._truth:
-            data = load(dataset, self.view)
-            self._truth[dataset] = data.splits["test"].labels.numpy()
-        return self._truth[dataset]
-
-
-EPOCH_TIMES = "benchmarks/rates"
-"""Table of the seconds of an epoch that ``python -m msa bench rates`` measures."""
-
-SESSION = ("device", "device_name", "threads", "commit", "session")
-"""Columns that say which times were measured together, one right after the other."""
-
-
-def shared_rounds(
-    times: pd.DataFrame,
-    dataset: str,
-    view: str,
-    systems: Sequence[tuple[str, str]],
-    rate: float,
-) -> pd.DataFrame:
-    """Pick the rounds in which one session measured all of some systems.
-
-    Times of two sessions do not compare: machine, threads or code may differ, and what
-    else the machine did then.
-
-    Parameters
-    ----------
-    times : DataFrame
-        The table ``EPOCH_TIMES``; may be empty.
-    dataset, view : str
-    systems : sequence of (str, str)
-        Model and variant of each.
-    rate : float
-        Missing rate.
-
-    Returns
-    -------
-    DataFrame
-        Seconds by ``SESSION`` and round, one column per system in their order, of the
-        session that has the most rounds of all of them (of several, the last); empty if
-        no session has one.
-    """
-    columns = [_times_of(times, dataset, view, *system, rate) for system in systems]
-    table = pd.concat(columns, axis=1, keys=range(len(columns)), join="inner")
-    if table.empty:
-        return table
-    return _largest(table.groupby(level=list(SESSION)))
-
-
-def one_session(times: pd.DataFrame) -> pd.DataFrame:
-    """Keep the times that were measured together.
-
-    Parameters
-    ----------
-    times : DataFrame
-        Rows of the table ``EPOCH_TIMES``; may be empty.
-
-    Returns
-    -------
-    DataFrame
-        The rows of the session with the most of them, of several the last.
-    """
-    if times.empty:
-        return times
-    return _largest(_named(times).groupby(list(SESSION)))
-
-
-def _named(times: pd.DataFrame) -> pd.DataFrame:
-    """Fill the columns of a session: rows from before it was named have the commit."""
-    there = times.reindex(columns=[*dict.fromkeys([*times.columns, *SESSION])])
-    return there.assign(**{c: there[c].astype(object).fillna("") for c in SESSION})
-
-
-def _largest(sessions: Iterable[tuple[tuple, pd.DataFrame]]) -> pd.DataFrame:
-    """Return the session with the most rows, of several the one that began last."""
-    began = SESSION.index("session")
-    return max(sessions, key=lambda each: (len(each[1]), each[0][began]))[1]
-
-
-def _times_of(
-    times: pd.DataFrame, dataset: str, view: str, model: str, variant: str, rate: float
-) -> pd.Series:
-    where = {"dataset": dataset, "view": view, "model": model, "variant": variant}
-    where |= {"encoder_mode": "frozen", "missing_rate": rate}
-    keys = [*SESSION, "round"]
-    times = times.reindex(columns=[*where, *keys, "seconds_per_epoch"])
-    for column, value in where.items():
-        times = times[times[column] == value]
-    return _named(times).set_index(keys)["seconds_per_epoch"]
-
-
-def epoch_times(
-    times: pd.DataFrame, dataset: str, view: str, model: str, variant: str, rate: float
-) -> pd.Series:
-    """Pick the measured seconds of an epoch of one system at one missing rate.
-
-    Parameters
-    ----------
-    times : DataFrame
-        The table ``EPOCH_TIMES``; may be empty.
-    dataset, view, model, variant : str
-    rate : float
-        Missing rate.
-
-    Returns
-    -------
-    Series
-        Seconds by device, its name, threads and round, of one session; empty if nothing
-        was measured.
-    """
-    found = shared_rounds(times, dataset, view, [(model, variant)], rate)
-    return found[0].droplevel(["commit", "session"])
 
 
 # --- storing --------------------------------------------------------------------------
@@ -525,7 +218,7 @@ def decide(claim: Claim, evidence: Evidence) -> tuple[Verdict, list[Cell]]:
             reason += _apart(claim, evidence)
         reason += _so_far(claim, evidence, seeds) if seeds else ""
         return Verdict(**name, verdict=UNFINISHED, reason=reason), []
-    cells = _CELLS[claim.kind](claim, evidence)
+    cells = compare(claim, evidence)
     found = _sum_up(claim, cells)
     if claim.kind == "faster":
         found["reason"] += _at_which_rates(claim, evidence)
@@ -565,7 +258,7 @@ def _digest(claim: Claim, evidence: Evidence) -> str:
 
 def _run_ids(claim: Claim, evidence: Evidence) -> list[str]:
     """Return the runs that decide a claim: all systems of a cell, on shared seeds."""
-    fields = _fields(claim)
+    fields = run_fields(claim)
     found = {
         evidence.run_id(place.dataset, system, rate, seed, **fields)
         for place in places(claim)
@@ -588,7 +281,7 @@ def _progress(claim: Claim, evidence: Evidence) -> tuple[int, int]:
         if claim.kind == "faster":
             found = len(evidence.rounds(dataset, [system], rate))
         else:
-            found = len(evidence.seeds(dataset, [system], [rate], **_fields(claim)))
+            found = len(evidence.seeds(dataset, [system], [rate], **run_fields(claim)))
         there += min(found, rules().seeds)
         needed += rules().seeds
     return there, needed
@@ -605,11 +298,6 @@ def _needs(claim: Claim) -> list[tuple[str, str, float]]:
     )
 
 
-def _fields(claim: Claim) -> dict[str, bool]:
-    """Return what the runs of a claim have besides the defaults."""
-    return {"reconstruction_error": True} if claim.kind == "restores" else {}
-
-
 def _fewest_seeds(claim: Claim, evidence: Evidence) -> int:
     """Return the fewest seeds, or rounds of one session, that a cell can be made of."""
     return min(len(found) for found in _shared(claim, evidence))
@@ -623,7 +311,7 @@ def _shared(claim: Claim, evidence: Evidence) -> list[tuple[int, ...]]:
             for place in places(claim)
         ]
         return [tuple(table.index.get_level_values("round")) for table in tables]
-    fields = _fields(claim)
+    fields = run_fields(claim)
     return [
         evidence.seeds(place.dataset, claim.systems, rates_of(place.at), **fields)
         for place in places(claim)
@@ -643,7 +331,7 @@ def _apart(claim: Claim, evidence: Evidence) -> str:
 
 def _so_far(claim: Claim, evidence: Evidence, seeds: int) -> str:
     """Say how a claim stands on fewer seeds than a verdict takes."""
-    cells = _CELLS[claim.kind](claim, evidence)
+    cells = compare(claim, evidence)
     won = sum(cell.is_won for cell in cells if not cell.is_empty)
     if claim.kind == "faster":
         on = f"in {seeds} round{'s' if seeds > 1 else ''}"
@@ -670,7 +358,7 @@ def _at_which_rates(claim: Claim, evidence: Evidence) -> str:
             for dataset in claim.datasets
         )
     )
-    cells = _faster(claim.model_copy(update={"at": measured}), evidence)
+    cells = compare(claim.model_copy(update={"at": measured}), evidence)
     won = sum(cell.is_won for cell in cells)
     decide_at = ", ".join(f"{rate:.1f}" for rate in claim.at)
     plural = "s" if len(measured) > 1 else ""
@@ -758,7 +446,7 @@ def _by_modality(cells: Sequence[Cell]) -> str:
     counts = []
     for metric in dict.fromkeys(cell.place.metric for cell in cells):
         own = [cell.is_won for cell in cells if cell.place.metric == metric]
-        counts.append(f"{metric.removeprefix(_ERROR)} {sum(own)} of {len(own)}")
+        counts.append(f"{metric.removeprefix(ERROR_OF)} {sum(own)} of {len(own)}")
     return ", ".join(counts)
 
 
@@ -780,190 +468,6 @@ def _versus(cell: Cell) -> str:
 
 
 # --- cells by kind --------------------------------------------------------------------
-
-
-def _better(claim: Claim, evidence: Evidence) -> list[Cell]:
-    found = []
-    for place in places(claim):
-        pairs = [
-            _gains(place, claim.system, rival, claim.systems, evidence)
-            for rival in claim.rivals
-        ]
-        names = zip(claim.rivals, pairs, strict=True)
-        if claim.against == "each":
-            found += [_cell(place, claim.system, name, *pair) for name, pair in names]
-            continue
-        # The hardest rival is another one in another draw: it has to beat them all.
-        draws = np.min([drawn for _, drawn in pairs], axis=0)
-        means = [gains.mean() for gains, _ in pairs]
-        hardest = int(np.argmin(means))  # one that is not defined, if there is any
-        name, gains = claim.rivals[hardest], pairs[hardest][0]
-        found.append(_cell(place, claim.system, name, gains, draws))
-    return found
-
-
-def _order(claim: Claim, evidence: Evidence) -> list[Cell]:
-    return [
-        _cell(
-            *(place, first, second),
-            *_gains(place, first, second, claim.systems, evidence),
-        )
-        for place in places(claim)
-        for first, second in claim.pairs
-    ]
-
-
-def _gains(
-    place: Place,
-    first: str,
-    second: str,
-    systems: Sequence[str],
-    evidence: Evidence,
-) -> tuple[Floats, Floats]:
-    """Compare two systems on the seeds that all systems of the claim have.
-
-    Returns
-    -------
-    gains : array, shape (R,)
-        On the real test split, by seed.
-    draws : array, shape (B,)
-        Mean gain in every resample.
-    """
-    seeds = evidence.seeds(place.dataset, systems, rates_of(place.at))
-    ours, our_scores = evidence.number(place, first, seeds)
-    theirs, their_scores = evidence.number(place, second, seeds)
-    return ours - theirs, _drawn_mean(our_scores - their_scores)
-
-
-def _value(claim: Claim, evidence: Evidence) -> list[Cell]:
-    printed = _printed(claim)
-    found = []
-    for place in places(claim):
-        target = printed.get((place.dataset, place.metric, place.at), np.nan)
-        if np.isnan(target):  # the table has a dash or no such cell
-            continue
-        metric = place.metric + ("_swapped" if "F1" in place.metric else "")
-        place = Place(place.dataset, metric, place.at)
-        sign = 1.0 if METRICS[metric].higher_is_better else -1.0
-        seeds = evidence.seeds(place.dataset, claim.systems, rates_of(place.at))
-        values, scores = evidence.number(place, claim.system, seeds)
-        off, draws = sign * values - target, sign * _drawn_mean(scores) - target
-        reach = rules().tolerance(metric, source(place.dataset).scale) + TIE
-        lo, hi = interval(draws, rules().level)
-        found.append(
-            Cell(
-                *(place, claim.system, "printed", float(off.mean()), lo, hi),
-                n=len(seeds),
-                is_won=bool(abs(off.mean()) <= reach),
-                is_sure=bool(-reach <= lo and hi <= reach),
-                is_lost=bool(lo > reach or hi < -reach),
-                won_draws=(np.abs(draws) <= reach).astype(float),
-            )
-        )
-    return found
-
-
-def _printed(claim: Claim) -> dict[tuple[str, str, object], float]:
-    """Return the paper's own row of a table, by data set, metric and rate."""
-    cells = published()
-    own = cells[
-        (cells["paper"] == claim.paper)
-        & (cells["table"] == claim.table)
-        & (cells["model"] == "Ours")
-    ]
-    names = {printed: name for name, printed in PRINTED_NAMES.items()}
-    at = own["rate"].astype(object)
-    at = at.where(own["rate"].notna(), places(claim)[0].at)
-    keys = zip(own["dataset"].map(names), own["key"], at, strict=True)
-    return dict(zip(keys, own["score"], strict=True))
-
-
-def _undefined(claim: Claim, evidence: Evidence) -> list[Cell]:
-    found = []
-    for place in places(claim):
-        seeds = evidence.seeds(place.dataset, claim.systems, rates_of(place.at))
-        values, _ = evidence.number(place, claim.system, seeds)
-        share = float(np.isnan(values).mean())
-        found.append(
-            _without_draws(place, claim.system, share, len(seeds), share > 0.5)
-        )
-    return found
-
-
-def _faster(claim: Claim, evidence: Evidence) -> list[Cell]:
-    """Return one cell per pair and rate: seconds saved, paired by round."""
-    found = []
-    for place in places(claim):
-        seconds = evidence.rounds(place.dataset, claim.systems, place.at)
-        for first, second in claim.pairs:
-            saved = (seconds[second] - seconds[first]).to_numpy()
-            draws = _drawn_mean(np.tile(saved, (rules().resamples, 1)))
-            found.append(_cell(place, first, second, saved, draws))
-    return found
-
-
-def _training(claim: Claim, evidence: Evidence) -> list[Cell]:
-    """Return one cell per run, won if its loss behaves as claimed."""
-    is_as_claimed = {"converges": has_converged, "flat": is_flat}[claim.kind]
-    found = []
-    for place in places(claim):
-        seeds = evidence.seeds(place.dataset, claim.systems, rates_of(place.at))
-        losses = evidence.losses(place.dataset, claim.system, place.at, seeds)
-        for seed, loss in zip(seeds, losses, strict=True):
-            won = is_as_claimed(loss)
-            name = f"{claim.system}, seed {seed}"
-            found.append(_without_draws(place, name, float(won), len(seeds), won))
-    won = np.array([cell.is_won for cell in found], dtype=float)
-    counts = run_counts(len(found), rules().resamples)
-    return [
-        _with(cell, won_draws=counts[:, i] * won[i]) for i, cell in enumerate(found)
-    ]
-
-
-def _restores(claim: Claim, evidence: Evidence) -> list[Cell]:
-    """Return one cell per rate and modality: the best imputation minus the model."""
-    errors = load_reconstructions(results=evidence.results)
-    errors = errors[errors["metric"] == "rmse"]
-    found = []
-    for place in places(claim):
-        where = (place.dataset, claim.system, place.at)
-        seeds = evidence.seeds(where[0], [where[1]], [where[2]], **_fields(claim))
-        ids = [evidence.run_id(*where, seed, **_fields(claim)) for seed in seeds]
-        own = errors[errors["run_id"].isin(ids)]
-        own = own[np.isclose(own["missing_rate"], place.at)]
-        for modality, rows in own.groupby("modality", sort=False):
-            table = rows.pivot(index="run_id", columns="method", values="value")
-            best = table[list(IMPUTATIONS)].mean().idxmin()
-            gains = (table[best] - table["model"]).loc[ids].to_numpy()
-            draws = _drawn_mean(np.tile(gains, (rules().resamples, 1)))
-            there = Place(place.dataset, _ERROR + modality, place.at)
-            found.append(_cell(there, claim.system, best, gains, draws))
-    return found
-
-
-def has_converged(loss: Floats) -> bool:
-    """Whether a training loss has come down and then hardly moves.
-
-    Parameters
-    ----------
-    loss : array of float, shape (epochs,)
-
-    Returns
-    -------
-    bool
-        True if the last value is below the first, and the mean of the last fifth of the
-        epochs lies within a tenth of that way of the mean of the fifth before it.
-    """
-    fifth = max(1, len(loss) // 5)
-    if len(loss) < 2 * fifth or loss[-1] >= loss[0]:
-        return False
-    late, before = loss[-fifth:].mean(), loss[-2 * fifth : -fifth].mean()
-    return bool(abs(late - before) < 0.1 * (loss[0] - loss[-1]))
-
-
-def is_flat(loss: Floats) -> bool:
-    """Whether a training loss ends within a tenth of its first value."""
-    return bool(len(loss) and abs(loss[-1] - loss[0]) <= 0.1 * abs(loss[0]))
 
 
 def _counted(claim: Claim, evidence: Evidence) -> Verdict:
@@ -993,42 +497,3 @@ def _counted(claim: Claim, evidence: Evidence) -> Verdict:
         won=equal,
         reason=f"{equal} of {compared} counts are the same",
     )
-
-
-_CELLS: dict[str, Callable[[Claim, Evidence], list[Cell]]] = {
-    "better": _better,
-    "order": _order,
-    "gain": _better,
-    "value": _value,
-    "undefined": _undefined,
-    "converges": _training,
-    "flat": _training,
-    "faster": _faster,
-    "restores": _restores,
-}
-
-
-def _drawn_mean(scores: Floats) -> Floats:
-    """Mean over drawn runs in every resample, (B, R) to (B,)."""
-    return mean_over_runs(scores, run_counts(scores.shape[1], rules().resamples))
-
-
-def _cell(place: Place, first: str, second: str, gains: Floats, draws: Floats) -> Cell:
-    gain = float(gains.mean())
-    lo, hi = (np.nan, np.nan) if np.isnan(gain) else interval(draws, rules().level)
-    return Cell(
-        *(place, first, second, gain, lo, hi, len(gains)),
-        is_won=gain > TIE,
-        is_sure=bool(lo > TIE),
-        is_lost=bool(hi < -TIE),
-        won_draws=(draws > TIE).astype(float),
-    )
-
-
-def _without_draws(place: Place, first: str, gain: float, n: int, won: bool) -> Cell:
-    nothing = np.empty(0)
-    return Cell(place, first, "", gain, np.nan, np.nan, n, won, False, False, nothing)
-
-
-def _with(cell: Cell, won_draws: Floats) -> Cell:
-    return Cell(**{**vars(cell), "won_draws": won_draws})
