@@ -8,12 +8,22 @@ import pandas as pd
 import pytest
 from IPython.display import Markdown
 
-from msa.report import beyond, duels
+from msa.report import (
+    beyond,
+    duels,
+    encoders,
+    generalisation,
+    noise,
+    rebuilding,
+    selection,
+)
 from msa.report.labels import MISSING
 from msa.report.style import Picture
 from msa.train.config import RunConfig
 
 SEEDS = (111, 1111, 11111)
+
+PAGES = (generalisation, selection, noise, rebuilding, encoders, duels)
 
 
 def run(run_id, model="MFMB-Net", **fields):
@@ -33,9 +43,11 @@ def no_figure_stays_open():
 def stored(monkeypatch):
     """Replace what is published by given frames."""
 
-    def set_to(module=beyond, **frames):
+    def set_to(**frames):
         for name, frame in frames.items():
-            monkeypatch.setattr(module, name, lambda *_, frame=frame: frame.copy())
+            for module in PAGES:
+                if hasattr(module, name):
+                    monkeypatch.setattr(module, name, lambda *_, f=frame: f.copy())
 
     return set_to
 
@@ -43,9 +55,13 @@ def stored(monkeypatch):
 @pytest.mark.parametrize(
     "make",
     [
-        *(beyond.rates_table, beyond.rates_picture, beyond.patterns_table),
-        *(beyond.selection_table, beyond.noise_table, beyond.noise_picture),
-        *(beyond.reconstruction_table, beyond.reconstruction_picture),
+        *(
+            generalisation.rates_table,
+            generalisation.rates_picture,
+            generalisation.patterns_table,
+        ),
+        *(selection.table, noise.table, noise.picture),
+        *(rebuilding.table, rebuilding.picture),
     ],
 )
 def test_without_runs_a_page_says_what_to_run(stored, make):
@@ -77,7 +93,7 @@ def rates_frames():
 
 def test_train_rate_against_test_rate(stored):
     stored(**rates_frames())
-    table = beyond.rates_table("MAE")
+    table = generalisation.rates_table("MAE")
     assert table.cells.to_dict("records") == [
         {
             "System": "MFMB-Net",
@@ -87,7 +103,7 @@ def test_train_rate_against_test_rate(stored):
         }
         for trained, base in (("0.0", 0.2), ("mixed", 0.1))
     ]
-    picture = beyond.rates_picture("MAE")
+    picture = generalisation.rates_picture("MAE")
     # Mixed rates win at both.
     assert "MFMB-Net: trained at 0.0 at 0, mixed at 2 of 2" in picture.alt
 
@@ -103,19 +119,19 @@ def test_models_of_the_protocol_stand_beside_those_of_one_rate(stored, monkeypat
         for rate in (0.0, 0.5)
     ]
     runs = {"rates": frames["load_runs"], "mosi-sweep": pd.DataFrame(sweep)}
-    monkeypatch.setattr(beyond, "load_runs", lambda name: runs[name])
-    monkeypatch.setattr(beyond, "main_runs", lambda frame: frame)
-    table = beyond.rates_table("MAE")
-    row = table.cells.set_index("Trained at").loc[beyond.OWN_RATE]
+    monkeypatch.setattr(generalisation, "load_runs", lambda name: runs[name])
+    monkeypatch.setattr(generalisation, "main_runs", lambda frame: frame)
+    table = generalisation.rates_table("MAE")
+    row = table.cells.set_index("Trained at").loc[generalisation.OWN_RATE]
     assert row["0.5"] == "0.500 ± 0.000 [3 seeds]"
-    words = beyond.rates_in_words("MAE")
+    words = generalisation.rates_in_words("MAE")
     assert "trained at 0.0 at 0, its own rate at 2, mixed at 0 of 2" in words
     assert "more than there are rates" not in words
     # At test rate 0.0 the model of complete data is the one of its own rate as well.
     runs["mosi-sweep"]["test_MAE"] = 0.2
     frames["load_evaluations"]["value"] = [0.2, 0.3] * 6
     stored(load_evaluations=frames["load_evaluations"])
-    words = beyond.rates_in_words("MAE")
+    words = generalisation.rates_in_words("MAE")
     assert "trained at 0.0 at 1, its own rate at 2, mixed at 1 of 2" in words
     assert "Ties count for each training" in words
 
@@ -131,10 +147,10 @@ def test_selection_counts_what_the_test_split_buys(stored):
                 rows.append(own | {"metric": "MAE", "value": mae})
                 rows.append(own | {"metric": "Non0_acc_2", "value": acc})
     stored(load_runs=runs, load_epochs=pd.DataFrame(rows))
-    (row,) = beyond.selection_table("Non0_acc_2").cells.to_dict("records")
+    (row,) = selection.table("Non0_acc_2").cells.to_dict("records")
     assert row["validation-best"].startswith("70.00")
     assert row["test-best buys"] == "+5.00"
-    assert "buys +5.00" in beyond.selection_in_words("Non0_acc_2")
+    assert "buys +5.00" in selection.in_words("Non0_acc_2")
 
 
 def test_pairs_are_counted_where_both_systems_were_run(stored):
@@ -148,7 +164,7 @@ def test_pairs_are_counted_where_both_systems_were_run(stored):
                 own = {"run_id": name, "epoch": epoch, "metric": "Non0_acc_2"}
                 rows += [own | {"split": s, "value": value} for s in ("valid", "test")]
     stored(load_runs=pd.DataFrame(runs), load_epochs=pd.DataFrame(rows))
-    words = beyond.selection_in_words("Non0_acc_2")
+    words = selection.in_words("Non0_acc_2")
     assert "turns 2 of 4 pairs of systems round" in words  # one at each rate
 
 
@@ -171,7 +187,7 @@ def test_noise_tells_which_seed_moved(stored):
             for kind, m in enumerate(moved)
         ]
     stored(load_runs=pd.DataFrame(runs))
-    cells = beyond.noise_table("MAE").cells.set_index("What is drawn anew")
+    cells = noise.table("MAE").cells.set_index("What is drawn anew")
     assert list(cells.index) == ["run seed", "masks", "data order", "all three"]
     assert cells.at["masks", "Mean"] == "1.000"
     assert cells.at["masks", "Standard deviation"].startswith("0.100 [")
@@ -180,12 +196,12 @@ def test_noise_tells_which_seed_moved(stored):
     # Three variances of 0.1^2 add up: three times as many.
     assert cells.at["all three", "Standard deviation"].startswith("0.173 [")
     assert cells.at["all three", "Seeds needed"] == "9600"
-    assert "each needs 9600 seeds" in beyond.noise_in_words("MAE")
-    assert "One answer for all clips: 1 of 9 runs" in beyond.noise_in_words("MAE")
-    assert isinstance(beyond.noise_picture("MAE"), Picture)
-    gain, what = beyond.smallest_gain("Non0_F1")
+    assert "each needs 9600 seeds" in noise.in_words("MAE")
+    assert "One answer for all clips: 1 of 9 runs" in noise.in_words("MAE")
+    assert isinstance(noise.picture("MAE"), Picture)
+    gain, what = noise.smallest_gain("Non0_F1")
     assert (gain, what) == (0.006, "the smallest gain that MFMB-Net's text states")
-    assert beyond.smallest_gain("MAE") == (0.005, "the margin of our rules for claims")
+    assert noise.smallest_gain("MAE") == (0.005, "the margin of our rules for claims")
 
 
 def test_reconstruction_is_compared_with_the_best_imputation(stored):
@@ -199,10 +215,10 @@ def test_reconstruction_is_compared_with_the_best_imputation(stored):
     ]
     link = {"modality": "all", "method": "model", "metric": "spearman", "value": 0.25}
     stored(load_runs=runs, load_reconstructions=pd.DataFrame([*rows, usual | link]))
-    words = beyond.reconstruction_in_words()
+    words = rebuilding.in_words()
     assert "MFMB-Net in 1 of 3 cells" in words
     assert "Spearman correlation of 0.25" in words
-    cells = beyond.reconstruction_table().cells
+    cells = rebuilding.table().cells
     assert cells["model"].tolist() == ["0.950", "0.800", "0.950"]  # audio, text, vision
 
 
@@ -217,7 +233,7 @@ def test_a_duel_is_told_in_gains(stored):
             for metric in ("MAE", "Corr", "Mult_acc_5")
         ]
     )
-    stored(duels, load_pairs=pairs)
+    stored(load_pairs=pairs)
     names = ("MFMB-Net", "MIT-FRNet", "mosi", "clip-context")
     cells = duels.duel_table(*names).cells
     assert cells.at[0, "MAE"] == "+0.200 [+0.100 to +0.300]"
@@ -233,7 +249,7 @@ def test_a_duel_is_told_in_gains(stored):
     assert duels.duel_picture("MFMB-Net", "MIT-FRNet", "sims", "clip-context") is None
     other = duels.duel_table("MFMB-Net", "MIT-FRNet", "sims", "clip-context")
     assert "study run matrix-sims" in other.data
-    stored(duels, load_pairs=pairs.assign(n=2))  # too few to speak of other seeds
+    stored(load_pairs=pairs.assign(n=2))  # too few to speak of other seeds
     assert duels.duel_table(*names).cells.at[0, "p, seeds"] == MISSING
     assert "0 of the rates have 3 seeds or more" in duels.duel_in_words(*names)
 
@@ -248,7 +264,7 @@ def test_systems_are_compared_with_the_linear_reader_in_pairs(stored):
             for at, g, n in gains
         ]
     )
-    stored(duels, load_pairs=pairs)
+    stored(load_pairs=pairs)
     words = duels.against_linear("mosi", "clip-context", "MAE")
     assert (
         "MFMB-Net better at 1 (0.0), worse at 1 (0.8) of 3 missing rates "
@@ -294,13 +310,11 @@ def test_fine_tuning_is_compared_cell_by_cell(stored):
     )
     stored(load_summary=frames, load_runs=pd.DataFrame([run("a", "TFN")]))
     stored(main_runs=frames)
-    words = beyond.encoders_in_words("mosi", "clip-context")
+    words = encoders.in_words("mosi", "clip-context")
     assert "better in 1 of 1 cells" in words
     assert "+0.100 on average" in words
     stored(main_runs=frames[frames["encoder_mode"] == "frozen"])
-    assert "no runs with a fine-tuned" in beyond.encoders_in_words(
-        "mosi", "clip-context"
-    )
+    assert "no runs with a fine-tuned" in encoders.in_words("mosi", "clip-context")
 
 
 def test_the_damage_under_which_a_system_does_worst(stored):
@@ -315,10 +329,10 @@ def test_the_damage_under_which_a_system_does_worst(stored):
     stored(load_runs=runs, load_evaluations=tests)
     tests.loc[tests["pattern"] == "bursts", "missing_rate"] = 0.5
     stored(load_evaluations=tests)
-    words = beyond.patterns_in_words("MAE")
+    words = generalisation.patterns_in_words("MAE")
     assert "MFMB-Net no-text (1.400)" in words
     rates = "tested at missing rate 0.5 (bursts) and 1.0 (no-text, no-audio)"
     assert f"take away different amounts, {rates}" in words
-    table = beyond.patterns_table("MAE")
+    table = generalisation.patterns_table("MAE")
     assert f"training at 0.5; {rates}; " in table.caption
     assert table.cells.iloc[0]["bursts"] == "1.200 [1 seed]"

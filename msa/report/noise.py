@@ -1,0 +1,214 @@
+"""How much each kind of seed moves scores, and how many tell two systems apart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from msa.report.beyond import Shown, not_run, plain_table
+from msa.report.figures import closed_picture
+from msa.report.labels import MISSING, axis_label, describe, printed, shown
+from msa.report.style import house_style, system_order, system_style
+from msa.study.claims import read_claims, rules
+from msa.study.publish import load_runs
+from msa.study.stats import interval
+
+
+def smallest_gain(metric: str) -> tuple[float, str]:
+    """Return the smallest gain in a metric that MFMB-Net's text states, as a fraction.
+
+    Where it states none, the margin of ``claims.toml``. The second value says which.
+    """
+    stated = [c.stated for c in read_claims() if c.stated and metric in c.metrics]
+    if stated:
+        return min(stated), "the smallest gain that MFMB-Net's text states"
+    return rules().margin, "the margin of our rules for claims"
+
+
+KINDS = ("run seed", "masks", "data order")
+"""What the noise study draws anew, one at a time."""
+
+
+def _noise(metric: str) -> pd.DataFrame:
+    runs = load_runs("noise")
+    if runs.empty:
+        return runs
+    kinds = np.select(
+        [runs["mask_seed"].notna(), runs["data_order_seed"].astype(str) != "1111"],
+        KINDS[1:],
+        default=KINDS[0],
+    )
+    return runs.assign(kind=kinds, value=runs[f"test_{metric}"])
+
+
+def _draws(own: pd.DataFrame) -> dict[str, dict[str, np.ndarray]]:
+    """Return the values of every draw, by system and by kind of seed."""
+    return {
+        model: {
+            kind: values
+            for kind in KINDS
+            if len(values := _values(own, model=model, kind=kind))
+        }
+        for model in system_order(own["model"])
+    }
+
+
+def _values(own: pd.DataFrame, model: str, kind: str) -> np.ndarray:
+    mine = own[(own["model"] == model) & (own["kind"] == kind)]
+    return mine["value"].dropna().to_numpy()
+
+
+def _together(draws: Sequence[np.ndarray]) -> float:
+    """Return the standard deviation of a sum whose parts vary as the draws do."""
+    if min(len(values) for values in draws) < 2:
+        return math.nan
+    return float(np.sqrt(sum(values.var(ddof=1) for values in draws)))
+
+
+def _seeds_needed(metric: str, deviation: float) -> str:
+    """Return the runs each of two systems needs to tell :func:`smallest_gain`."""
+    if math.isnan(deviation):
+        return MISSING
+    needed = 2 * (2 * deviation / smallest_gain(metric)[0]) ** 2
+    return f"{math.ceil(round(needed, 6))}"
+
+
+def table(metric: str = "MAE") -> Shown:
+    """Tabulate how much each kind of seed moves a metric, and how many runs that asks.
+
+    The number of seeds is what two systems with independent runs need for a difference
+    of :func:`smallest_gain` to reach twice its standard error.
+    """
+    own = _noise(metric)
+    if own.empty:
+        return not_run("noise")
+    rows = []
+    for model, by_kind in _draws(own).items():
+        parts = {kind: [values] for kind, values in by_kind.items()}
+        if len(parts) == len(KINDS):
+            parts["all three"] = list(by_kind.values())
+        for kind, draws in parts.items():
+            values = np.concatenate(draws)
+            alone = len(draws) == 1
+            deviation = _together(draws)
+            lo, hi = _spread_interval(draws)
+            rows.append(
+                {
+                    "System": model,
+                    "What is drawn anew": kind,
+                    "Runs": len(values),
+                    "Mean": printed(metric, float(values.mean())),
+                    "Standard deviation": f"{printed(metric, deviation)} "
+                    f"[{printed(metric, lo)} to {printed(metric, hi)}]",
+                    "Least": printed(metric, float(values.min())) if alone else MISSING,
+                    "Most": printed(metric, float(values.max())) if alone else MISSING,
+                    "Seeds needed": _seeds_needed(metric, deviation),
+                }
+            )
+    size, what = smallest_gain(metric)
+    caption = (
+        f"{axis_label(metric)} when one kind of seed is drawn anew and the others are "
+        "fixed; all three: the variances added, as if they did not interact. Seeds "
+        f"needed: runs of each of two systems until a difference of "
+        f"{printed(metric, size)}, {what}, is twice its standard error. "
+        f"{describe(own)}"
+    )
+    return plain_table(pd.DataFrame(rows), own, f"noise-{metric}", caption)
+
+
+def _spread_interval(draws: Sequence[np.ndarray]) -> tuple[float, float]:
+    """Bootstrap interval of :func:`_together`."""
+    if min(len(values) for values in draws) < 3:
+        return np.nan, np.nan
+    rng = np.random.default_rng(0)
+    variance = np.zeros(1000)
+    for values in draws:
+        drawn = values[rng.integers(len(values), size=(len(variance), len(values)))]
+        variance += drawn.var(axis=1, ddof=1)
+    return interval(np.sqrt(variance))
+
+
+def picture(metric: str = "MAE") -> Shown:
+    """Draw every run of the noise study as a dot, by system and kind of seed."""
+    own = _noise(metric)
+    if own.empty:
+        return not_run("noise")
+    by_model = _draws(own)
+    step = 0.8 / len(by_model)
+    with house_style():
+        figure, axis = plt.subplots(figsize=(8.4, 4.0), layout="constrained")
+        for offset, (model, by_kind) in enumerate(by_model.items()):
+            style = system_style(model)
+            for kind, values in by_kind.items():
+                left = KINDS.index(kind) - step * (len(by_model) - 1) / 2
+                # Side by side, so that equal values do not hide each other.
+                apart = step * np.linspace(-0.3, 0.3, len(values))
+                axis.plot(
+                    left + step * offset + apart,
+                    [shown(metric, value) for value in values],
+                    ls="",
+                    marker=style.marker,
+                    color=style.colour,
+                    label=model if kind == KINDS[0] else None,
+                )
+        axis.set_xticks(range(len(KINDS)), [f"{k} drawn anew" for k in KINDS])
+        axis.set_ylabel(axis_label(metric))
+        figure.legend(loc="outside right upper")
+    alt = in_words(metric)
+    caption = f"Every run of the noise study, {axis_label(metric)}. {describe(own)}"
+    return closed_picture(figure, f"noise-{metric}", alt, caption)
+
+
+def in_words(metric: str = "MAE") -> str:
+    """Say how much each kind of seed moves a metric, and how many seeds that asks."""
+    own = _noise(metric)
+    if own.empty:
+        return "No run of the study `noise` is published yet."
+    draws = _draws(own)
+    told = []
+    for kind in KINDS:
+        spreads = [
+            values[kind].std(ddof=1)
+            for values in draws.values()
+            if len(values.get(kind, ())) > 1
+        ]
+        if spreads:
+            told.append(f"{kind} {printed(metric, float(np.mean(spreads)))}")
+    size, what = smallest_gain(metric)
+    words = (
+        f"Standard deviation of {axis_label(metric)}, mean over {len(draws)} "
+        f"system{'s' if len(draws) > 1 else ''} ({', '.join(draws)}), missing rate "
+        f"{', '.join(sorted({str(rate) for rate in own['missing_rate']}))}: "
+        f"{', '.join(told)}; {what} is {printed(metric, size)}."
+    )
+    totals = {
+        model: _together(list(by_kind.values()))
+        for model, by_kind in draws.items()
+        if len(by_kind) == len(KINDS) and min(map(len, by_kind.values())) > 1
+    }
+    if totals:
+        least, most = min(totals, key=totals.get), max(totals, key=totals.get)
+        words += (
+            " To tell two systems that far apart, if the three kinds add up, each "
+            f"needs {_seeds_needed(metric, totals[least])} seeds where runs differ as "
+            f"{least}'s do, and {_seeds_needed(metric, totals[most])} where they "
+            f"differ as {most}'s do."
+        )
+    return words + _collapsed(own)
+
+
+def _collapsed(own: pd.DataFrame) -> str:
+    """Say which runs ended in one answer for all clips: their Corr is not defined."""
+    same = own[own["test_Corr"].isna()]
+    if same.empty:
+        return ""
+    counts = same["model"].value_counts()
+    told = ", ".join(
+        f"{counts[model]} of {(own['model'] == model).sum()} runs of {model}"
+        for model in system_order(same["model"])
+    )
+    return f" One answer for all clips: {told}."
