@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from msa.data.paths import repo_root
-from msa.report import compare, paper_figures
+from msa.report import class_counts, compare, paper_figures, paper_tables, paper_words
 from msa.report.claims import page_board
-from msa.report.compare import NOT_RUN, SOURCES, compared, counts_table, paper_tables
+from msa.report.compare import NOT_RUN, SOURCES, compared
 from msa.study.publish import AGGREGATE_COLUMNS, SUMMARY_COLUMNS, setting
 from msa.train.config import RunConfig
 from msa.train.metrics import METRICS
@@ -58,7 +58,7 @@ def rate_0(*cells):
 def test_table_3_has_the_papers_rows_columns_and_units(published):
     published(rate_0(("MFMB-Net", None, "MAE", 0.9), ("TFN", None, "Mult_acc_7", 0.35)))
     cells = compared("mfmb-table-3")
-    mosi, mosei = paper_tables("mfmb-table-3", cells)
+    mosi, mosei = paper_tables.tables("mfmb-table-3", cells)
     assert list(mosi.cells) == [
         *("System", "Value", "MAE", "Corr", "Acc-7", "Acc-5"),
         *("Acc-2 (left)", "Acc-2 (right)", "F1 (left)", "F1 (right)"),
@@ -91,7 +91,7 @@ def test_table_3_has_the_papers_rows_columns_and_units(published):
 def test_no_cell_is_blank_in_any_table(published):
     published()
     for page in SOURCES:
-        for table in paper_tables(page, compared(page)):
+        for table in paper_tables.tables(page, compared(page)):
             assert (table.cells.iloc[:, 2:] != "").all(axis=None), table.name
 
 
@@ -114,7 +114,7 @@ def test_mit_frnet_prints_mae_times_100(published):
             missing_rate=0.3,
         )
     )
-    tables = paper_tables("mit-table-4", compared("mit-table-4"))
+    tables = paper_tables.tables("mit-table-4", compared("mit-table-4"))
     assert len(tables) == 8  # one per metric and form
     mae, corr = tables[-2:]
     assert mae.caption.startswith("MIT-FRNet, Table 4: MAE (label units × 100), ")
@@ -131,9 +131,9 @@ def test_mit_frnet_prints_mae_times_100(published):
 @pytest.mark.parametrize("page", ["mit-table-7", "mit-figure-5", "mit-figure-6"])
 def test_columns_that_are_printed_times_100_say_so(published, page):
     published()
-    for table in paper_tables(page, compared(page)):
+    for table in paper_tables.tables(page, compared(page)):
         assert {"MAE (label units × 100)", "Corr (× 100)"} <= set(table.cells)
-    mfmb, _ = paper_tables("mfmb-table-3", compared("mfmb-table-3"))
+    mfmb, _ = paper_tables.tables("mfmb-table-3", compared("mfmb-table-3"))
     assert {"MAE", "Corr"} <= set(mfmb.cells)
     assert dict(zip(mfmb.data["metric"], mfmb.data["unit"], strict=True)) == {
         **{"MAE": "label units", "Corr": ""},
@@ -160,16 +160,16 @@ def test_dashes_of_the_paper_do_not_count(published):
     cells = compared("mfmb-table-3")
     assert (cells["printed"] == "-").sum() == 16
     # TFN has a dash in Acc-5, so one of our two numbers stands beside one of theirs.
-    words = compare.in_short("mfmb-table-3", cells)
+    words = paper_words.in_short("mfmb-table-3", cells)
     assert words.startswith("1 of 112 printed cells have a number of ours")
-    told = compare.state("mfmb-table-3", cells)
+    told = paper_words.state("mfmb-table-3", cells)
     assert "**1 of 112 printed cells** have been run" in told
     assert "(CMU-MOSI 1 of 56, CMU-MOSEI 0 of 56)" in told
     figure = compared("mit-figure-6")
-    assert "**0 of 40 cells computed from the paper's tables**" in compare.state(
+    assert "**0 of 40 cells computed from the paper's tables**" in paper_words.state(
         "mit-figure-6", figure
     )
-    assert compare.in_short("mit-figure-6", figure) == (
+    assert paper_words.in_short("mit-figure-6", figure) == (
         "None of the 40 cells computed from the paper's tables has been run yet."
     )
 
@@ -180,26 +180,26 @@ def test_better_and_worse_are_told_of_the_papers_features_only(published):
     published(rate_0(*((model, None, key, value) for model, key, value in scores)))
     cells = compared("mfmb-table-2")
     both = cells.dropna(subset="ours")
-    assert compare._against_paper(both) == (1, 0)  # what is equal is neither
-    assert "better than the paper's" not in compare.in_short("mfmb-table-2", cells)
+    assert paper_words._against_paper(both) == (1, 0)  # what is equal is neither
+    assert "better than the paper's" not in paper_words.in_short("mfmb-table-2", cells)
     frame = cells.assign(view="unaligned")
-    told = compare.in_short("mfmb-table-2", frame)
+    told = paper_words.in_short("mfmb-table-2", frame)
     assert "1 better than the paper's and 0 worse" in told
-    assert not {"Better", "Worse"} & set(compare.overview().cells)
+    assert not {"Better", "Worse"} & set(paper_words.overview().cells)
 
 
 def test_cells_with_fewer_seeds_than_most_are_marked(published):
     names = ["FC(V)", "FC(A)", "FC(T)"]
     rows = rate_0(*((name, None, "Mult_acc_7", 0.3) for name in names))
     published(rows.assign(n=[3, 1, 3], seeds=["1 2 3", "2", "1 2 3"]))
-    (table,) = paper_tables("mfmb-table-2", compared("mfmb-table-2"))
+    (table,) = paper_tables.tables("mfmb-table-2", compared("mfmb-table-2"))
     ours = table.cells[table.cells["Value"] == "ours"].set_index("System")["Acc-7"]
     assert ours["FC(A)"] == "30.00† [29.00 to 31.00]"
     assert ours["FC(T)"] == "30.00 [29.00 to 31.00]"
     assert "seeds 1, 2, 3 (not every cell has all of them)" in table.caption
     assert "† Fewer seeds than most cells: FC(A) (seed 2)." in table.caption
     published(rows)  # with as many seeds as the others, it needs no mark
-    (table,) = paper_tables("mfmb-table-2", compared("mfmb-table-2"))
+    (table,) = paper_tables.tables("mfmb-table-2", compared("mfmb-table-2"))
     assert "†" not in table.caption + table.csv() + table.cells.to_string()
 
 
@@ -232,7 +232,7 @@ def test_the_order_of_a_table_with_two_kinds_of_f1_is_by_the_correct_one(publish
             ("TFN", None, "Has0_F1", 0.65),
         )
     )
-    table, _ = paper_tables("mfmb-table-3", compared("mfmb-table-3"))
+    table, _ = paper_tables.tables("mfmb-table-3", compared("mfmb-table-3"))
     ours = table.cells["Value"] == "ours"
     shown = table.cells[ours].set_index("System")["F1 (left)"]
     marks = dict(zip(shown.index, table.marks.loc[ours, "F1 (left)"], strict=True))
@@ -259,15 +259,15 @@ def test_ablations_point_from_our_full_model(published):
             ]
         ),
     )
-    mmr, mitr = paper_tables("mit-table-7", compared("mit-table-7"))
+    mmr, mitr = paper_tables.tables("mit-table-7", compared("mit-table-7"))
     assert mmr.cells.at[0, "Acc-7"] == "43.34 ▼"
     assert mmr.cells.at[1, "Acc-7"] == "38.00 ▼ [37.00 to 39.00]"
     assert mitr.cells.at[1, "Acc-7"] == "41.00 ▲ [40.00 to 42.00]"
 
 
 def test_a_difference_of_rounding_has_no_arrow():
-    assert compare._our_arrow({"change": -1.85e-17}) == ""
-    assert compare._our_arrow({"change": -1e-6}) == " ▼"
+    assert paper_tables._our_arrow({"change": -1.85e-17}) == ""
+    assert paper_tables._our_arrow({"change": -1e-6}) == " ▼"
 
 
 def test_weighted_averages_of_the_paper_by_hand():
@@ -293,25 +293,27 @@ def test_orders_agree_or_not(published):
         )
         cells = compared("mfmb-table-2")
         # FC(A) is printed just below FC(V) in Acc-7: one pair of six is turned.
-        found = compare.agreement("mfmb-table-2", cells)
+        found = paper_words.agreement("mfmb-table-2", cells)
         assert found.tolist() == pytest.approx([tau * 4 / 6])
-        assert "Kendall tau" in compare.in_short("mfmb-table-2", cells)
+        assert "Kendall tau" in paper_words.in_short("mfmb-table-2", cells)
 
 
 def test_the_state_of_a_page(published):
     published(rate_0(("FC(T)", None, "Mult_acc_7", 0.3)))
-    words = compare.state("mfmb-table-2", compared("mfmb-table-2"))
+    words = paper_words.state("mfmb-table-2", compared("mfmb-table-2"))
     assert "Not the papers' features" in words
     assert "**1 of 20 printed cells**" in words
     assert "python -m msa study run matrix-mosi\n" in words
-    frame = compare.state("mfmb-table-2", compared("mfmb-table-2", view="unaligned"))
+    frame = paper_words.state(
+        "mfmb-table-2", compared("mfmb-table-2", view="unaligned")
+    )
     assert "Not the papers' features" not in frame
     assert "study run matrix-mosi-unaligned" in frame
-    tuned = compare.state(
+    tuned = paper_words.state(
         "mfmb-table-2", compared("mfmb-table-2", encoder_mode="finetune")
     )
     assert "study run finetuned\n" in tuned
-    parts = compare.state(
+    parts = paper_words.state(
         "mfmb-table-5", compared("mfmb-table-5", encoder_mode="finetune")
     )
     assert "No study has them" in parts
@@ -324,8 +326,8 @@ def test_data_statistics_stand_beside_the_papers(monkeypatch):
         columns=["split", "negative", "neutral", "positive"],
     )
     tables = {"mosi": {"splits": counts}}
-    monkeypatch.setattr(compare, "load_passport", lambda d, v: tables.get(d, {}))
-    cells = counts_table("MIT-FRNet").cells
+    monkeypatch.setattr(class_counts, "load_passport", lambda d, v: tables.get(d, {}))
+    cells = class_counts.table("MIT-FRNet").cells
     assert cells.at[1, "test"] == "379/30/278"
     assert cells.at[2, "test"] == "0/0/+1"
     assert cells.at[2, "all"] == "+1"
@@ -336,7 +338,7 @@ def test_marks_compare_like_with_like(published):
     published(
         rate_0(("FC(T)", None, "Mult_acc_7", 0.3), ("FC(A)", None, "Mult_acc_7", 0.2))
     )
-    (table,) = paper_tables("mfmb-table-2", compared("mfmb-table-2"))
+    (table,) = paper_tables.tables("mfmb-table-2", compared("mfmb-table-2"))
     marks = table.marks["Acc-7"][table.cells["Value"] == "ours"]
     names = table.cells["System"][table.cells["Value"] == "ours"]
     assert dict(zip(names, marks, strict=True)) == {
@@ -361,15 +363,15 @@ def test_running_times_are_ratios_to_the_papers_own_system(monkeypatch):
 
     monkeypatch.setattr(compare, "epoch_times", times)
     cells = compared("mit-table-6")
-    (table,) = paper_tables("mit-table-6", cells)
+    (table,) = paper_tables.tables("mit-table-6", cells)
     mult = table.cells[table.cells["System"] == "MulT"].set_index("Value")["0.0"]
     assert mult["ours"] == "6.0 [6.0 to 6.0]"
     assert (mult["paper, ratio"], mult["ours, ratio"]) == (f"{27 / 14:.2f}", "2.00")
     assert mult["rounds"] == "2"
     assert "measured in turn on some processor, 1 thread" in table.caption
     assert "with the least and the most of 2 rounds" in table.caption
-    assert "a mean over 2 rounds" in compare.state("mit-table-6", cells)
-    words = compare.in_short("mit-table-6", cells)
+    assert "a mean over 2 rounds" in paper_words.state("mit-table-6", cells)
+    words = paper_words.in_short("mit-table-6", cells)
     assert words.startswith("2 of 55 printed cells have a number of ours")
     assert "better than the paper's" not in words  # those are of another machine
 
@@ -393,7 +395,7 @@ def test_times_of_two_sessions_are_never_in_one_table(monkeypatch):
     )
     monkeypatch.setattr(compare, "load_table", lambda _: times)
     cells = compared("mit-table-6")
-    (table,) = paper_tables("mit-table-6", cells)
+    (table,) = paper_tables.tables("mit-table-6", cells)
     ours = table.cells[table.cells["Value"] == "ours"].set_index("System")["0.0"]
     assert ours["TFR-Net"] == "5.0 [5.0 to 5.0]"
     assert ours["MulT"] == compare.OTHER_SESSION

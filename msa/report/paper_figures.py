@@ -10,9 +10,10 @@ from matplotlib.lines import Line2D
 
 from msa.data.registry import default_view, source
 from msa.data.text import default_encoder
-from msa.report.compare import NOT_RUN, place, printed_name
+from msa.report.compare import NOT_RUN
 from msa.report.figures import closed_picture
 from msa.report.labels import VIEW_WORDS, curves_of, main_runs, seeds_used
+from msa.report.paper_tables import place, printed_name
 from msa.report.style import SPLIT_COLOURS, Picture, house_style, system_style
 from msa.study.cells import has_converged
 from msa.study.publish import load_runs
