@@ -18,9 +18,9 @@ from msa.models.registry import MODELS
 from msa.report import architecture, costs, walk
 from msa.report.anatomy import ANATOMIES, matches
 from msa.report.architecture import Box, channel
+from msa.report.ledger import ledger_models
 from msa.report.notebook import run_notebook
 from msa.report.style import house_style
-from msa.report.tables import ledger_models
 
 PAGES = sorted((repo_root() / "book" / "models").glob("*.md"))
 TRAINED = [name for name in trained_models() if name != PLAIN]

@@ -16,7 +16,7 @@ from msa.data.passport import ALPHAS, passport
 from msa.data.registry import source
 from msa.models.references import TextLinearHyper
 from msa.models.registry import MODELS, model_entry
-from msa.report import appendix, figures, tables
+from msa.report import appendix, data_tables, figures, ledger, run_tables, tables
 from msa.report.labels import (
     NoResults,
     best_and_worst,
@@ -234,7 +234,7 @@ def test_a_fresh_run_has_the_form_of_a_published_one():
     rows, curves = frames_of(record)
     assert rows.loc[0, "test_MAE"] == 1.0
     assert list(main_runs(rows, rows)["run_id"]) == [config.run_id]
-    assert tables.commands_of(rows) == [config.command()]
+    assert run_tables.commands_of(rows) == [config.command()]
     assert curves.to_dict("records") == [
         {
             "epoch": 1,
@@ -250,7 +250,7 @@ def test_a_fresh_run_has_the_form_of_a_published_one():
 
 
 def test_the_score_table_has_mean_spread_and_n(summary, runs):
-    table = tables.score_table(summary, runs, ["MAE", "Corr"], "scores")
+    table = run_tables.score_table(summary, runs, ["MAE", "Corr"], "scores")
     assert table.cells.to_numpy().tolist() == [
         ["0.0", "MFMB-Net", "2", "0.920 ± 0.028", "0.720 ± 0.028"],
         ["0.0", "text-linear", "1", "0.950", "0.710"],
@@ -267,7 +267,7 @@ def test_the_score_table_has_mean_spread_and_n(summary, runs):
 
 
 def test_a_row_of_the_score_table_has_the_commands_of_its_seeds(summary, runs):
-    table = tables.score_table(summary, runs, ["MAE"], "scores")
+    table = run_tables.score_table(summary, runs, ["MAE"], "scores")
     assert len(table.commands[0]) == 2
     assert "--model MFMB-Net" in table.commands[0][0]
     assert "--seed 111 " in table.commands[0][0]
@@ -277,7 +277,7 @@ def test_a_row_of_the_score_table_has_the_commands_of_its_seeds(summary, runs):
 
 def test_the_caption_of_a_part_speaks_of_that_part(summary, runs):
     part = summary[summary["missing_rate"] == 1.0]
-    table = tables.score_table(part, runs, ["MAE"], "scores")
+    table = run_tables.score_table(part, runs, ["MAE"], "scores")
     assert "missing rate 1.0 in train" in table.caption
     assert "seed 1111." in table.caption
 
@@ -293,7 +293,7 @@ def test_the_rate_table_has_aggregates_where_they_are_defined(summary, runs):
             )
         ]
     ).drop(columns="missing_rate")
-    table = tables.rate_table(summary, aggregates, runs, "MAE", "rates")
+    table = run_tables.rate_table(summary, aggregates, runs, "MAE", "rates")
     rows = table.cells.set_index("System")
     assert rows.loc["MFMB-Net", "0.0"] == "0.920"
     assert rows.loc["MFMB-Net", "AUILC"] == "1.200 [1.100 to 1.300]"
@@ -305,12 +305,12 @@ def test_the_rate_table_has_aggregates_where_they_are_defined(summary, runs):
 def test_aggregates_of_other_data_are_passed_over(summary, runs):
     other = {**cell("MFMB-Net", 0.0, "MAE", 1, 9.9), "aggregate": "AUILC"}
     aggregates = pd.DataFrame([{**other, "dataset": "mosei"}])
-    table = tables.rate_table(summary, aggregates, runs, "MAE", "rates")
+    table = run_tables.rate_table(summary, aggregates, runs, "MAE", "rates")
     assert table.cells["AUILC"].tolist() == ["–"] * 3
 
 
 def test_every_seed_is_visible(runs):
-    table = tables.seed_table(runs, ["MAE"], "runs")
+    table = run_tables.seed_table(runs, ["MAE"], "runs")
     assert table.cells[["Rate", "System", "Seed"]].to_numpy().tolist()[:3] == [
         ["0.0", "MFMB-Net", "111"],
         ["0.0", "MFMB-Net", "1111"],
@@ -324,7 +324,7 @@ def test_one_run_is_shown_on_all_splits(runs):
     row = runs.iloc[[0]].assign(
         train_MAE=0.5, valid_MAE=0.8, train_Corr=np.nan, valid_Corr=0.6
     )
-    table = tables.run_table(row)
+    table = run_tables.run_table(row)
     assert table.cells.to_numpy().tolist() == [
         ["MAE (label units)", "0.500", "0.800", "0.900"],
         ["Corr", "–", "0.600", "0.700"],
@@ -332,7 +332,7 @@ def test_one_run_is_shown_on_all_splits(runs):
 
 
 def test_what_was_run_is_counted(runs):
-    table = tables.coverage_table(runs)
+    table = run_tables.coverage_table(runs)
     assert table.cells["System"].tolist() == ["MFMB-Net", "text-linear", "constant"]
     assert table.cells["Runs"].tolist() == ["3", "2", "2"]
     assert table.caption.startswith("Published runs: 7 in all")
@@ -345,7 +345,7 @@ def test_runs_of_the_main_comparison_are_counted_apart(runs):
     fixed = {"dataset": "mosi", "model": "MFMB-Net", "variant": "w/o F-1"}
     variant = RunConfig.resolve(missing_rate=0.3, **fixed)
     rows = [{"run_id": c.run_id, **fields_of(c)} for c in (other, variant)]
-    table = tables.coverage_table(pd.concat([runs, pd.DataFrame(rows)]))
+    table = run_tables.coverage_table(pd.concat([runs, pd.DataFrame(rows)]))
     cells = table.cells.set_index("System")
     own = cells.loc["MFMB-Net"]
     assert (own["Runs"], own["Main comparison"]) == ("4", "3")
@@ -367,7 +367,7 @@ def test_cells_with_fewer_seeds_than_most_are_marked(summary, runs):
     )
     of_one = (summary["model"] == "MFMB-Net") & (summary["missing_rate"] == 1.0)
     three = summary.assign(n=np.where(of_one, 1, 3))
-    table = tables.rate_table(three, aggregates, runs, "MAE", "rates")
+    table = run_tables.rate_table(three, aggregates, runs, "MAE", "rates")
     rows = table.cells.set_index("System")
     assert rows.loc["MFMB-Net", ["0.0", "1.0"]].tolist() == ["0.920", "1.400†"]
     assert rows.at["MFMB-Net", "AUILC"] == "1.200† [1.100 to 1.300]"
@@ -377,7 +377,7 @@ def test_cells_with_fewer_seeds_than_most_are_marked(summary, runs):
     assert table.marks["1.0"].tolist() == ["best", "second", ""]
     assert r"1.400$^\dagger$" in table.latex()
     assert table.data["seeds"].iloc[0] == "seed 1111, also 111 at 0.0"
-    usual = tables.rate_table(summary.assign(n=3), aggregates[:0], runs, "MAE", "r")
+    usual = run_tables.rate_table(summary.assign(n=3), aggregates[:0], runs, "MAE", "r")
     assert "†" not in usual.caption + usual.cells.to_string()
 
 
@@ -391,7 +391,7 @@ def test_the_usual_number_of_seeds_is_that_of_most_cells():
 
 
 def test_the_probe_of_text_is_told_from_text_linear(demo):
-    table = tables.probe_table(demo["probes"])
+    table = data_tables.probe_table(demo["probes"])
     assert f"the best of {len(ALPHAS)} penalties on valid" in table.caption
     assert f"tries {len(TextLinearHyper().penalties)} penalties" in table.caption
 
@@ -408,14 +408,14 @@ def test_probes_are_summed_up_for_every_recorded_data_set():
             for f, c in (("text", text), ("audio+vision", rest), ("constant", np.nan))
         ]
     )
-    words = tables.probes_in_words(probes)
+    words = data_tables.probes_in_words(probes)
     assert words.endswith(
         "together: CMU-MOSI 0.700 against 0.100, CH-SIMS 0.470 against 0.472."
     )
 
 
 def test_marks_survive_in_html_and_latex(summary, runs):
-    table = tables.score_table(summary, runs, ["MAE"], "scores")
+    table = run_tables.score_table(summary, runs, ["MAE"], "scores")
     assert 'class="data row0 col3 best"' in table.html()
     latex = table.latex()
     assert r"\textbf{0.920 $\pm$ 0.028}" in latex
@@ -423,7 +423,7 @@ def test_marks_survive_in_html_and_latex(summary, runs):
 
 
 def test_groups_of_rows_are_set_apart(summary, runs):
-    page = tables.score_table(summary, runs, ["MAE"], "scores").html()
+    page = run_tables.score_table(summary, runs, ["MAE"], "scores").html()
     assert "row3 col0  group" in page  # the first row of rate 1.0
     assert page.count("group") == 5  # its five cells, Remake included, and no others
 
@@ -438,20 +438,20 @@ def test_prose_in_a_table_cannot_break_the_page_or_latex():
 
 
 def test_the_csv_has_full_precision(summary, runs):
-    text = tables.score_table(summary, runs, ["MAE"], "scores").csv()
+    text = run_tables.score_table(summary, runs, ["MAE"], "scores").csv()
     back = pd.read_csv(io.StringIO(text))
     first = back[(back["model"] == "MFMB-Net") & (back["missing_rate"] == 0.0)]
     assert first["sd"].tolist() == [0.02828]
 
 
 def test_definitions_come_from_the_metric_registry():
-    table = tables.metric_table(["MAE", "Corr"])
+    table = run_tables.metric_table(["MAE", "Corr"])
     assert table.cells["Better"].tolist() == ["lower", "higher"]
 
 
 def test_an_unknown_model_has_no_ledger():
     with pytest.raises(KeyError, match="no entry for 'nobody'"):
-        tables.ledger_table("nobody")
+        ledger.ledger_table("nobody")
 
 
 # --- style ----------------------------------------------------------------------------
@@ -624,7 +624,7 @@ def test_the_splits_table_counts_shared_videos():
             "shared_videos": [1, 2, 0],
         }
     )
-    table = tables.splits_table(splits, overlap)
+    table = data_tables.splits_table(splits, overlap)
     # train shares 1 with valid and 2 with test; valid and test share none
     assert table.cells["Also in other splits"].tolist() == ["3", "1", "2"]
 

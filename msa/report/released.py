@@ -11,17 +11,10 @@ from matplotlib.axes import Axes
 
 from msa.models.differences import ALL, RELEASED_MODELS, changes, differences
 from msa.report.figures import closed_picture
-from msa.report.labels import (
-    MISSING,
-    axis_label,
-    describe,
-    printed,
-    shown,
-    slug,
-    span,
-)
+from msa.report.labels import MISSING, axis_label, describe, printed, shown, slug, span
+from msa.report.run_tables import commands_of
 from msa.report.style import Picture, house_style, system_style
-from msa.report.tables import Table, commands_of, no_marks
+from msa.report.tables import Table, no_marks
 from msa.study.grids import study
 from msa.study.publish import load_runs
 from msa.study.switches import load_switches

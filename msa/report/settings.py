@@ -10,7 +10,8 @@ import pandas as pd
 from IPython.display import Markdown
 
 from msa.report.labels import axis_label, describe, printed, slug
-from msa.report.tables import Table, commands_of, no_marks
+from msa.report.run_tables import commands_of
+from msa.report.tables import Table, no_marks
 from msa.study.publish import load_predictions, load_runs
 from msa.train.config import RunConfig
 
