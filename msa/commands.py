@@ -190,7 +190,7 @@ def _elsewhere(evaluations: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def study_run(options: argparse.Namespace) -> int:
     """Run what a study still lacks."""
     from msa.study.grids import study
-    from msa.study.publish import published_ids, published_seconds
+    from msa.study.results import published_ids, published_seconds
     from msa.study.runner import duration, run_study
 
     found = study(options.name)
@@ -240,7 +240,7 @@ def study_status(options: argparse.Namespace) -> int:
     """Print how far a study is."""
     from msa.study.durations import Durations
     from msa.study.grids import study
-    from msa.study.publish import published_ids, published_seconds
+    from msa.study.results import published_ids, published_seconds
     from msa.study.runner import duration, status
 
     found, store = study(options.name), _store(options)

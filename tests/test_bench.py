@@ -27,7 +27,7 @@ from msa.models.steps import Steps
 from msa.models.tfr_net import TFRNet, TFRNetHyper
 from msa.report import costs
 from msa.study.epoch_times import shared_rounds
-from msa.study.publish import load_passport
+from msa.study.results import load_passport
 
 SHAPES = {"text": Shape(7, 9), "audio": Shape(5, 4), "vision": Shape(6, 3)}
 LENGTHS = {

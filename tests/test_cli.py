@@ -225,7 +225,9 @@ def test_a_study_from_run_to_results(store, capsys, monkeypatch, tmp_path):
     configs = grids.cells(["constant"], [0.0], [1, 2], dataset="demo")
     tiny = grids.Study("tiny", "Two constants", "For tests.", tuple(configs))
     monkeypatch.setitem(grids._STUDIES, "tiny", lambda: tiny)
-    monkeypatch.setattr("msa.study.publish.results_dir", lambda: tmp_path / "results")
+    for module in ("publish", "results"):
+        where = f"msa.study.{module}.results_dir"
+        monkeypatch.setattr(where, lambda: tmp_path / "results")
 
     assert main(["study", "status", "tiny", "--json"]) == 0
     told = strict_json(capsys.readouterr().out)

@@ -12,7 +12,7 @@ from msa.data.paths import repo_root
 from msa.report import class_counts, compare, paper_figures, paper_tables, paper_words
 from msa.report.claims import page_board
 from msa.report.compare import NOT_RUN, SOURCES, compared
-from msa.study.publish import AGGREGATE_COLUMNS, SUMMARY_COLUMNS, setting
+from msa.study.layout import AGGREGATE_COLUMNS, SUMMARY_COLUMNS, setting
 from msa.train.config import RunConfig
 from msa.train.metrics import METRICS
 

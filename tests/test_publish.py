@@ -13,8 +13,9 @@ import pandas as pd
 import pytest
 
 from msa.data.load import load
-from msa.study import publish as results
-from msa.study.publish import PublishError, publish, setting
+from msa.study import results
+from msa.study.layout import CONFIG_COLUMNS, CURVE_COLUMNS, setting
+from msa.study.publish import PublishError, publish, publish_passport
 from msa.study.store import RunStore
 from msa.train.config import RunConfig
 from msa.train.metrics import RATES, score
@@ -102,7 +103,7 @@ def test_a_published_row_names_the_run_it_came_from(store, folder):
     publish(store, folder)
     for row in results.load_runs(results=folder).to_dict("records"):
         mask_seed = None if pd.isna(row["mask_seed"]) else int(row["mask_seed"])
-        values = {key: row[key] for key in results.CONFIG_COLUMNS}
+        values = {key: row[key] for key in CONFIG_COLUMNS}
         values |= {"mask_seed": mask_seed, "hyper": json.loads(row["hyper"])}
         assert RunConfig(**values).run_id == row["run_id"]
 
@@ -297,19 +298,17 @@ def test_an_empty_folder_gives_empty_frames(folder):
     assert results.load_runs(results=folder).empty
     assert "missing_rate" in results.load_runs(results=folder)
     assert "mean" in results.load_summary(results=folder)
-    assert list(results.load_curves("mosi", "TFN", folder)) == list(
-        results.CURVE_COLUMNS
-    )
+    assert list(results.load_curves("mosi", "TFN", folder)) == list(CURVE_COLUMNS)
     assert results.load_predictions("mosi", "TFN", folder) == {}
     assert results.load_passport("mosi", "clip-context", folder) == {}
 
 
 def test_passport_round_trip(folder):
     tables = {"splits": pd.DataFrame({"split": ["train"], "clips": [1284]})}
-    assert results.publish_passport("mosi", "clip-context", tables, folder) == (
+    assert publish_passport("mosi", "clip-context", tables, folder) == (
         "passport/mosi--clip-context/splits.csv",
     )
-    assert results.publish_passport("mosi", "clip-context", tables, folder) == ()
+    assert publish_passport("mosi", "clip-context", tables, folder) == ()
     found = results.load_passport("mosi", "clip-context", folder)
     pd.testing.assert_frame_equal(found["splits"], tables["splits"])
 

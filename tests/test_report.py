@@ -31,7 +31,8 @@ from msa.report.labels import (
 )
 from msa.report.style import SYSTEMS, Picture, house_style, system_order, system_style
 from msa.study.grids import BASELINES, REBUILDERS, SEEDS
-from msa.study.publish import load_predictions, load_runs, load_summary, setting
+from msa.study.layout import setting
+from msa.study.results import load_predictions, load_runs, load_summary
 from msa.train.config import RunConfig
 from msa.train.run import RunRecord
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from msa.study.grids import BASELINES, CANDIDATES, study
-from msa.study.publish import load_runs
+from msa.study.results import load_runs
 from msa.study.tuning import choices
 
 

@@ -25,14 +25,8 @@ from msa.study.claims import (
 from msa.study.epoch_times import EPOCH_TIMES, epoch_times
 from msa.study.evidence import Evidence
 from msa.study.grids import study_names
-from msa.study.publish import (
-    load_curves,
-    load_runs,
-    load_table,
-    publish,
-    publish_passport,
-    publish_table,
-)
+from msa.study.publish import publish, publish_passport, publish_table
+from msa.study.results import load_curves, load_runs, load_table
 from msa.study.store import RunStore
 from msa.study.verdicts import decide
 from msa.train.config import RunConfig

@@ -12,7 +12,8 @@ import pytest
 
 from msa import cli
 from msa.study import verify as drift
-from msa.study.publish import load_environments, load_runs, publish
+from msa.study.publish import publish
+from msa.study.results import load_environments, load_runs
 from msa.study.store import RunStore
 from msa.study.verify import NothingToVerify, choose, repeatable, verify
 from msa.train.config import RunConfig
@@ -169,7 +170,7 @@ def test_the_command_tells_and_fails(made, results, monkeypatch, capsys):
     monkeypatch.setattr(
         "msa.study.verify.load_runs", lambda *_: load_runs(None, results)
     )
-    monkeypatch.setattr("msa.study.publish.results_dir", lambda: results)
+    monkeypatch.setattr("msa.study.results.results_dir", lambda: results)
     assert cli.main(["study", "verify", "--runs", "1"]) == 0
     text = capsys.readouterr().out
     assert "identical" in text

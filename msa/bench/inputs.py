@@ -19,7 +19,7 @@ from msa.data.load import MissingData, load
 from msa.data.registry import default_view, source
 from msa.data.text import TextEncoder, default_encoder, encoder_config
 from msa.models.base import Shape, Shapes
-from msa.study.publish import load_passport
+from msa.study.results import load_passport
 from msa.train.batches import DeviceSplit, prepare, shapes_of
 
 KINDS = ("clip-context", "papers")

@@ -12,7 +12,7 @@ from msa.report.labels import select, system_name, systems_of
 from msa.report.tables import Table
 from msa.study.durations import Durations
 from msa.study.grids import study, study_names
-from msa.study.publish import load_environments, published_ids, published_seconds
+from msa.study.results import load_environments, published_ids, published_seconds
 
 PHASES = ["seconds_prepare", "seconds_train", "seconds_test"]
 """Columns of published runs that add up to the time of a run."""

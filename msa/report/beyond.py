@@ -16,7 +16,7 @@ from msa.report.labels import MISSING, printed
 from msa.report.style import Picture
 from msa.report.tables import Table, no_marks
 from msa.study.grids import study
-from msa.study.publish import published_ids
+from msa.study.results import published_ids
 
 Shown = Table | Picture | Markdown
 

@@ -9,7 +9,7 @@ from msa.data.registry import source
 from msa.report.compare import NOT_RUN
 from msa.report.labels import MISSING, slug
 from msa.report.tables import Table, no_marks
-from msa.study.publish import load_passport
+from msa.study.results import load_passport
 
 
 def in_short(paper: str, view: str = "clip-context") -> str:

@@ -21,14 +21,8 @@ from msa.models.registry import model_entry
 from msa.report.labels import MISSING
 from msa.study.epoch_times import EPOCH_TIMES, epoch_times, one_session
 from msa.study.grids import SEEDS
-from msa.study.publish import (
-    SYSTEM,
-    load_aggregates,
-    load_runs,
-    load_summary,
-    load_table,
-    setting,
-)
+from msa.study.layout import SYSTEM, setting
+from msa.study.results import load_aggregates, load_runs, load_summary, load_table
 from msa.train.config import RunConfig
 from msa.train.metrics import RATES, mwa
 

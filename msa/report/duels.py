@@ -27,7 +27,7 @@ from msa.report.style import Picture, house_style, system_order, system_style
 from msa.study.claims import rules
 from msa.study.grids import in_view
 from msa.study.pairs import load_pairs
-from msa.study.publish import load_runs, load_summary
+from msa.study.results import load_runs, load_summary
 from msa.study.stats import holm
 from msa.train.metrics import METRICS
 

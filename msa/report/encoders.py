@@ -15,7 +15,7 @@ from msa.report.labels import (
     shown,
 )
 from msa.report.style import system_order
-from msa.study.publish import load_runs, load_summary
+from msa.study.results import load_runs, load_summary
 from msa.train.metrics import METRICS
 
 

@@ -40,7 +40,7 @@ from msa.report.style import (
     system_style,
 )
 from msa.study.grids import SYSTEMS
-from msa.study.publish import load_runs, load_summary
+from msa.study.results import load_runs, load_summary
 from msa.train.metrics import METRICS
 
 TERM_NAMES = {

@@ -11,7 +11,7 @@ from msa.data.registry import source
 from msa.report.claims import verdicts
 from msa.report.duels import against_linear
 from msa.report.labels import main_runs, span
-from msa.study.publish import load_runs
+from msa.study.results import load_runs
 from msa.study.verdicts import CONSISTENT, REFUTED, REPRODUCED, UNFINISHED, VERDICTS
 
 PAPERS = {

@@ -12,7 +12,7 @@ from msa.report.figures import closed_picture
 from msa.report.labels import axis_label, describe, main_runs, printed
 from msa.report.style import house_style, system_order
 from msa.report.tables import Table
-from msa.study.publish import load_evaluations, load_runs
+from msa.study.results import load_evaluations, load_runs
 from msa.train.metrics import METRICS
 
 OWN_RATE = "its own rate"

@@ -15,7 +15,8 @@ import pandas as pd
 from msa.data.registry import source, sources
 from msa.models.registry import model_entry
 from msa.report.style import system_order
-from msa.study.publish import load_curves, load_passport, load_runs, setting
+from msa.study.layout import setting
+from msa.study.results import load_curves, load_passport, load_runs
 from msa.train.config import RunConfig
 from msa.train.metrics import METRICS
 from msa.train.run import RunRecord
@@ -108,9 +109,9 @@ def frames_of(record: RunRecord) -> tuple[pd.DataFrame, pd.DataFrame]:
     Returns
     -------
     runs : DataFrame
-        One row, as :func:`msa.study.publish.load_runs` has it.
+        One row, as :func:`msa.study.results.load_runs` has it.
     curves : DataFrame
-        As :func:`msa.study.publish.load_curves` has them.
+        As :func:`msa.study.results.load_curves` has them.
     """
     row = {
         "run_id": record.run_id,

@@ -14,7 +14,7 @@ from msa.report.figures import closed_picture
 from msa.report.labels import MISSING, axis_label, describe, printed, shown
 from msa.report.style import house_style, system_order, system_style
 from msa.study.claims import read_claims, rules
-from msa.study.publish import load_runs
+from msa.study.results import load_runs
 from msa.study.stats import interval
 
 

@@ -16,7 +16,7 @@ from msa.report.labels import VIEW_WORDS, curves_of, main_runs, seeds_used
 from msa.report.paper_tables import place, printed_name
 from msa.report.style import SPLIT_COLOURS, Picture, house_style, system_style
 from msa.study.cells import has_converged
-from msa.study.publish import load_runs
+from msa.study.results import load_runs
 from msa.train.metrics import METRICS, RATES
 
 

@@ -12,7 +12,7 @@ from msa.report.beyond import Shown, not_run, plain_table, seeds_in_words
 from msa.report.figures import closed_picture
 from msa.report.labels import describe
 from msa.report.style import house_style, system_order, system_style
-from msa.study.publish import load_reconstructions, load_runs
+from msa.study.results import load_reconstructions, load_runs
 
 
 def table() -> Shown:

@@ -16,7 +16,7 @@ from msa.report.run_tables import commands_of
 from msa.report.style import Picture, house_style, system_style
 from msa.report.tables import Table, no_marks
 from msa.study.grids import study
-from msa.study.publish import load_runs
+from msa.study.results import load_runs
 from msa.study.switches import load_switches
 from msa.train.metrics import METRICS
 

@@ -30,7 +30,7 @@ from msa.report.tables import (
     no_marks,
     rank_marks,
 )
-from msa.study.publish import config_of
+from msa.study.results import config_of
 from msa.study.stats import AGGREGATES
 from msa.train.metrics import METRICS
 

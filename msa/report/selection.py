@@ -13,7 +13,7 @@ from msa.report.beyond import (
     turned,
 )
 from msa.report.labels import axis_label, decimals_of, describe, shown
-from msa.study.publish import load_epochs, load_runs
+from msa.study.results import load_epochs, load_runs
 from msa.study.selection import (
     BEST_PER_METRIC,
     RULES,

@@ -12,7 +12,7 @@ from IPython.display import Markdown
 from msa.report.labels import axis_label, describe, printed, slug
 from msa.report.run_tables import commands_of
 from msa.report.tables import Table, no_marks
-from msa.study.publish import load_predictions, load_runs
+from msa.study.results import load_predictions, load_runs
 from msa.train.config import RunConfig
 
 METRICS = ("MAE", "Corr")

@@ -33,7 +33,7 @@ from traitlets import CaselessStrEnum
 from msa.data.paths import repo_root, results_dir
 from msa.report.front import verdict_of_the_title
 from msa.report.notebook import KERNEL, parameters_of
-from msa.study.publish import load_passport
+from msa.study.results import load_passport
 from msa.train.environment import environment
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from msa.data.published import PRINTED_NAMES, published
 from msa.data.registry import source
 from msa.study.claims import Claim, Place, places, rates_of, rules, run_fields
 from msa.study.evidence import Evidence
-from msa.study.publish import load_reconstructions
+from msa.study.results import load_reconstructions
 from msa.study.stats import TIE, Floats, interval, mean_over_runs, run_counts
 from msa.train.metrics import METRICS
 

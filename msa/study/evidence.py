@@ -18,7 +18,7 @@ from msa.data.registry import source
 from msa.study.claims import Place, along, config_of, parse_system, rates_of, rules
 from msa.study.epoch_times import EPOCH_TIMES, shared_rounds
 from msa.study.grids import FIVE_SEEDS
-from msa.study.publish import load_curves, load_predictions, load_runs, load_table
+from msa.study.results import load_curves, load_predictions, load_runs, load_table
 from msa.study.stats import Floats, Scored, scored
 from msa.train.metrics import METRICS
 

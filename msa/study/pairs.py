@@ -12,7 +12,8 @@ from msa.data.load import MissingData
 from msa.data.registry import source
 from msa.study.claims import Place, rates_of, rules
 from msa.study.evidence import Evidence
-from msa.study.publish import load_runs, load_table, publish_table
+from msa.study.publish import publish_table
+from msa.study.results import load_runs, load_table
 from msa.study.stats import (
     TIE,
     Floats,

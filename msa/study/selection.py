@@ -37,7 +37,7 @@ def scores_by_rule(
     ----------
     epochs : DataFrame
         ``run_id, epoch, split, metric, value`` as
-        :func:`msa.study.publish.load_epochs` has them.
+        :func:`msa.study.results.load_epochs` has them.
     best_epochs : mapping of str to int
         The epoch whose weights each run kept, by run id: what this study's rule chose.
 

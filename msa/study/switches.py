@@ -12,12 +12,8 @@ import pandas as pd
 from msa.data.load import MissingData, load
 from msa.data.registry import source
 from msa.models.differences import RELEASED_MODELS, changes
-from msa.study.publish import (
-    load_predictions,
-    load_runs,
-    load_table,
-    publish_table,
-)
+from msa.study.publish import publish_table
+from msa.study.results import load_predictions, load_runs, load_table
 from msa.study.stats import Scored, estimate, paired_difference, scored, together
 from msa.train.config import RunConfig
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from msa.study.grids import CANDIDATES, study
-from msa.study.publish import load_runs
+from msa.study.results import load_runs
 
 
 def choices(results: Path | None = None) -> pd.DataFrame:

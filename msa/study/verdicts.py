@@ -22,7 +22,8 @@ from msa.study.cells import ERROR_OF, Cell, compare
 from msa.study.claims import Claim, places, rates_of, read_claims, rules, run_fields
 from msa.study.evidence import Evidence
 from msa.study.grids import FIVE_SEEDS
-from msa.study.publish import load_passport, load_runs, load_table, publish_table
+from msa.study.publish import publish_table
+from msa.study.results import load_passport, load_runs, load_table
 from msa.study.stats import TIE, interval
 from msa.train.metrics import RATES
 

@@ -24,7 +24,7 @@ import pandas as pd
 
 from msa.data.load import MissingData, load
 from msa.data.text import EncoderError, encoder_sha256
-from msa.study.publish import (
+from msa.study.results import (
     config_of,
     load_curves,
     load_environments,
@@ -98,7 +98,7 @@ def choose(runs: pd.DataFrame, count: int) -> pd.DataFrame:
     Parameters
     ----------
     runs : DataFrame
-        As :func:`msa.study.publish.load_runs` has them.
+        As :func:`msa.study.results.load_runs` has them.
     count : int
     """
     if runs.empty:
@@ -133,7 +133,7 @@ def repeatable(
     Parameters
     ----------
     row : mapping
-        The run, as :func:`msa.study.publish.load_runs` has it.
+        The run, as :func:`msa.study.results.load_runs` has it.
     made_on : mapping
         The environment that it was made on.
     data_here : callable
