@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import platform
+import resource
 import subprocess
 import sys
 
@@ -79,3 +80,17 @@ def test_peak_memory_sees_an_allocation_and_can_start_over():
     grown, left = map(float, done.stdout.split())
     assert 75 < grown < 120
     assert left < 40
+
+
+def test_freed_memory_is_kept_for_the_next_tensor():
+    if not env.keep_freed_memory():
+        pytest.skip("this C library has no such settings")
+
+    def faults():
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        torch.ones(2**24).sum()
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    found = [faults() for _ in range(20)]  # the first ones make room
+    pages = 4 * 2**24 // resource.getpagesize()
+    assert found[-1] < pages / 10  # all of them, every time, without the settings

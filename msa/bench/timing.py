@@ -23,7 +23,12 @@ from msa.models.finetune import FineTuned
 from msa.models.layers import count_parameters
 from msa.models.registry import MODELS, ModelEntry, UnknownModel, model_entry
 from msa.train.batches import DeviceSplit
-from msa.train.environment import environment, peak_memory_mb, reset_peak_memory
+from msa.train.environment import (
+    environment,
+    keep_freed_memory,
+    peak_memory_mb,
+    reset_peak_memory,
+)
 from msa.train.trainer import evaluate, fit
 
 PLAIN = "TFR-Net (plain)"
@@ -120,6 +125,7 @@ def measure(job: Job) -> dict[str, object]:
     on_cpu = job.device == "cpu"
     torch.set_num_threads(job.threads)
     if on_cpu:
+        keep_freed_memory()
         reset_peak_memory()
     else:
         torch.cuda.reset_peak_memory_stats()

@@ -20,7 +20,12 @@ from msa.models.finetune import FineTuned
 from msa.models.layers import count_parameters
 from msa.train.batches import DeviceSplit, prepare, prepare_mixed, shapes_of
 from msa.train.config import MIXED_RATES, MIXED_VALID_RATES, ConfigError, RunConfig
-from msa.train.environment import environment, peak_memory_mb, reset_peak_memory
+from msa.train.environment import (
+    environment,
+    keep_freed_memory,
+    peak_memory_mb,
+    reset_peak_memory,
+)
 from msa.train.metrics import score
 from msa.train.reconstruction import rebuilds, reconstruction_errors, scales
 from msa.train.trainer import Fit, evaluate, fit
@@ -169,6 +174,7 @@ def run(config: RunConfig, device: str = "cpu", progress: bool = False) -> RunRe
     if device == "cpu":
         torch.set_num_threads(1)
         torch.set_flush_denormal(True)
+        keep_freed_memory()
         reset_peak_memory()
     else:
         torch.cuda.reset_peak_memory_stats()
