@@ -38,7 +38,7 @@ def tables(page: str, cells: pd.DataFrame) -> list[Table]:
     page : str
         A key of ``SOURCES``.
     cells : DataFrame
-        From :func:`compared`.
+        From :func:`msa.report.compare.compared`.
 
     Returns
     -------

@@ -60,8 +60,9 @@ def load_runs(study: str | None = None, results: Path | None = None) -> pd.DataF
     DataFrame
         ``run_id``, the fields of the configuration (``hyper`` as JSON, ``mask_seed``
         missing under the protocol's fixed masks, fields beyond the protocol missing
-        where they are not in use, :func:`config_of`), ``setting`` (:func:`setting`),
-        ``<split>_<metric>`` as fractions (missing where undefined),
+        where they are not in use, :func:`config_of`), ``setting``
+        (:func:`msa.study.layout.setting`), ``<split>_<metric>`` as fractions (missing
+        where undefined),
         ``seconds_<phase>``, ``epochs``, ``best_epoch``, ``parameters``,
         ``peak_memory_mb`` and ``environment``. Empty without published runs.
 
