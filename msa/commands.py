@@ -298,6 +298,7 @@ def _failures(found: Study, store: RunStore) -> str:
 
 def study_publish(options: argparse.Namespace) -> int:
     """Bring stored runs of studies into the published results."""
+    from msa.study.encoders import publish_encoders
     from msa.study.grids import study
     from msa.study.pairs import publish_pairs
     from msa.study.publish import publish
@@ -308,7 +309,8 @@ def study_publish(options: argparse.Namespace) -> int:
     run_ids = {config.run_id for grid in grids for config in grid.configs}
     done = publish(_store(options), run_ids=run_ids if grids else None)
     print(f"{done.runs} runs taken from the store, {done.total} published in all.")
-    computed = publish_verdicts() + publish_pairs() + publish_switches()
+    computed = publish_verdicts() + publish_pairs()
+    computed += publish_encoders() + publish_switches()
     print("Changed: " + (", ".join(done.written + computed) or "nothing"))
     if done.unlabelled:
         print(

@@ -299,21 +299,24 @@ def test_f1_definitions_side_by_side(monkeypatch):
 
 
 def test_fine_tuning_is_compared_cell_by_cell(stored):
-    row = {"dataset": "mosi", "view": "clip-context", "encoder": "minilm", "n": 3}
-    row |= {"model": "TFN", "variant": "paper", "metric": "MAE", "missing_rate": 0.5}
+    row = {"dataset": "mosi", "view": "clip-context", "n": 3, "metric": "MAE"}
+    better = {"model": "TFN", "at": "0.5", "frozen": 1.0, "finetuned": 0.9}
+    worse = {"model": "LMF", "at": "0.5", "frozen": 1.0, "finetuned": 1.02}
     frames = pd.DataFrame(
         [
-            {**row, "encoder_mode": "frozen", "mean": 1.0},
-            {**row, "encoder_mode": "finetune", "mean": 0.9},
-            {**row, "encoder_mode": "frozen", "mean": 0.5, "missing_rate": 0.0},
+            {**row, **better, "gain": 0.1, "lo": 0.05, "hi": 0.15},
+            {**row, **worse, "gain": -0.02, "lo": -0.05, "hi": 0.01},
+            {**row, **worse, "at": "AUILC", "gain": -0.02, "lo": -0.05, "hi": 0.01},
         ]
     )
-    stored(load_summary=frames, load_runs=pd.DataFrame([run("a", "TFN")]))
-    stored(main_runs=frames)
+    stored(load_encoders=frames, load_runs=pd.DataFrame([run("a", "TFN")]))
     words = encoders.in_words("mosi", "clip-context")
-    assert "better in 1 of 1 cells" in words
-    assert "+0.100 on average" in words
-    stored(main_runs=frames[frames["encoder_mode"] == "frozen"])
+    assert "better in 1 of 2 cells" in words
+    assert "+0.040 on average" in words
+    assert "above 0 in 1 and below in 0" in words
+    cells = encoders.table("mosi", "clip-context").cells.set_index("System")
+    assert cells.at["TFN", "Gain"] == "+0.100 [+0.050 to +0.150]"
+    stored(load_encoders=frames[:0])
     assert "no runs with a fine-tuned" in encoders.in_words("mosi", "clip-context")
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from msa.study.encoders import compare_encoders, load_encoders, publish_encoders
+from msa.study.evidence import Evidence
 from msa.study.pairs import (
     PAIRS,
     compare_pairs,
@@ -13,7 +15,9 @@ from msa.study.pairs import (
     p_value,
     publish_pairs,
 )
-from tests.test_verdicts import evidence, off_by  # noqa: F401 (a fixture)
+from msa.study.publish import publish
+from msa.study.store import RunStore
+from tests.test_verdicts import evidence, labels, off_by, record  # noqa: F401 (a fixture)
 
 
 def test_p_values_by_hand():
@@ -69,3 +73,21 @@ def test_pairs_are_stored_and_come_back(evidence):  # noqa: F811
     assert stored.at["MAE", "p"] == pytest.approx(2 / 1001, rel=1e-3)
     assert stored.at["MAE", "at"] == "0.0"
     assert stored.at["MAE", "better"] == 1
+
+
+def test_a_system_meets_itself_with_its_encoder_trained(evidence):  # noqa: F811
+    frozen = {("TFN", 0.0, seed): labels() + 0.3 for seed in (1111, 111)}
+    there = evidence(frozen)
+    store = RunStore(there.results.parent / "runs")
+    for seed, error in ((1111, 0.1), (11111, 0.2)):  # one seed was run both ways
+        store.write(record("TFN", 0.0, seed, labels() + error, encoder_mode="finetune"))
+    publish(store, there.results)
+    there = Evidence(there.view, there.results)
+    (row,) = (r for r in compare_encoders("mosi", there) if r["metric"] == "MAE")
+    assert (row["model"], row["at"], row["n"]) == ("TFN", "0.0", 1)
+    assert row["frozen"] == pytest.approx(0.3)
+    assert row["finetuned"] == pytest.approx(0.1)
+    assert row["gain"] == pytest.approx(0.2)
+    assert publish_encoders(there.results) == ("encoders.csv",)
+    assert publish_encoders(there.results) == ()
+    assert set(load_encoders(there.results)["model"]) == {"TFN"}

@@ -35,6 +35,8 @@ FILES = {
     "set, metric and rate.",
     "pairs.csv": "Two systems head to head, paired over seeds and test clips: gain, "
     "interval, p-values and the probability of the better run.",
+    "encoders.csv": "One system with a frozen and a fine-tuned text encoder, paired "
+    "over seeds and test clips: both means, gain, interval and p-values.",
     "released.csv": "Differences between the papers' equations and their released "
     "code: scores of both and their difference, by switch, rate and metric.",
     "environments.json": "What the runs ran on, by the identifier in runs.csv.",

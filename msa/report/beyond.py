@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from msa.report.labels import MISSING, printed
+from msa.report.labels import MISSING, decimals_of, printed, shown
 from msa.report.style import Picture
 from msa.report.tables import Table, no_marks
 from msa.study.grids import study
@@ -84,3 +84,12 @@ def plain_table(
     """Make a table of texts: numbers of mixed units, without marks."""
     cells = frame.map(str).reset_index(drop=True)
     return Table(name, caption, cells, no_marks(cells), data)
+
+
+def gain_with_interval(metric: str, row: pd.Series) -> str:
+    """Write ``gain`` of a comparison with the interval from ``lo`` to ``hi``."""
+    if np.isnan(row["gain"]):
+        return MISSING
+    gain, lo, hi = (shown(metric, row[name]) for name in ("gain", "lo", "hi"))
+    places = decimals_of(metric)
+    return f"{gain:+z.{places}f} [{lo:+z.{places}f} to {hi:+z.{places}f}]"

@@ -10,13 +10,12 @@ import pandas as pd
 
 from msa.data.registry import source
 from msa.data.text import default_encoder
-from msa.report.beyond import Shown, not_run, plain_table, turned
+from msa.report.beyond import Shown, gain_with_interval, not_run, plain_table, turned
 from msa.report.figures import closed_picture
 from msa.report.labels import (
     MISSING,
     VIEW_WORDS,
     axis_label,
-    decimals_of,
     describe,
     main_runs,
     printed,
@@ -69,7 +68,7 @@ def duel_table(first: str, second: str, dataset: str, view: str) -> Shown:
         by = group.set_index("metric")
         row = {"At": _place(at)}
         for metric in metrics:
-            row[METRICS[metric].name] = _gain(metric, by.loc[metric])
+            row[METRICS[metric].name] = gain_with_interval(metric, by.loc[metric])
         mae = by.loc["MAE"]
         row |= dict(zip(_P_VALUES, p_values[at], strict=True))
         bounds = f" [{mae['better_lo']:.0%} to {mae['better_hi']:.0%}]"
@@ -230,14 +229,6 @@ def _duel(first: str, second: str, dataset: str, view: str) -> pd.DataFrame:
     for column, value in keys.items():
         pairs = pairs[pairs[column] == value]
     return pairs.reset_index(drop=True)
-
-
-def _gain(metric: str, row: pd.Series) -> str:
-    if np.isnan(row["gain"]):
-        return MISSING
-    gain, lo, hi = (shown(metric, row[name]) for name in ("gain", "lo", "hi"))
-    places = decimals_of(metric)
-    return f"{gain:+z.{places}f} [{lo:+z.{places}f} to {hi:+z.{places}f}]"
 
 
 # --- two definitions of F1 ------------------------------------------------------------

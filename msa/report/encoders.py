@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from msa.data.registry import source
-from msa.report.beyond import Shown, not_run, plain_table
+from msa.report.beyond import Shown, gain_with_interval, not_run, plain_table
 from msa.report.labels import (
     axis_label,
     decimals_of,
@@ -15,43 +15,40 @@ from msa.report.labels import (
     shown,
 )
 from msa.report.style import system_order
-from msa.study.results import load_runs, load_summary
-from msa.train.metrics import METRICS
+from msa.study.encoders import load_encoders
+from msa.study.results import load_runs
 
 
 def table(dataset: str, view: str, metric: str = "MAE") -> Shown:
     """Put systems with a frozen text encoder beside the same with a trained one."""
-    both = _encoders(dataset, view, metric)
+    both = _compared(dataset, view, metric)
     if both.empty:
         return not_run("finetuned")
     frame = pd.DataFrame(
         {
-            "Rate": both["missing_rate"].map("{:.1f}".format),
+            "Rate": both["at"],
             "System": both["model"],
-            "Frozen": [printed(metric, v) for v in both["mean_frozen"]],
-            "Fine-tuned": [printed(metric, v) for v in both["mean"]],
-            "Gain": [
-                f"{shown(metric, gain):+z.{decimals_of(metric)}f}"
-                for gain in both["gain"]
-            ],
-            "Seeds": [
-                f"{a:.0f} and {b:.0f}"
-                for a, b in zip(both["n_frozen"], both["n"], strict=True)
-            ],
+            "Frozen": [printed(metric, value) for value in both["frozen"]],
+            "Fine-tuned": [printed(metric, value) for value in both["finetuned"]],
+            "Gain": [gain_with_interval(metric, row) for _, row in both.iterrows()],
+            "Seeds": both["n"],
         }
     )
     runs = main_runs(load_runs())
     runs = runs[(runs["dataset"] == dataset) & (runs["view"] == view)]
+    runs = runs[runs["model"].isin(both["model"])]
     caption = (
         f"{axis_label(metric)} with a frozen and with a fine-tuned text encoder, means "
-        f"over seeds; gain of fine-tuning, positive is better. {describe(runs)}"
+        "over the seeds that both have; gain of fine-tuning with its 95 % interval "
+        f"over seeds and clips, positive is better. {describe(runs)}"
     )
     return plain_table(frame, both, f"encoders-{dataset}-{metric}", caption)
 
 
 def in_words(dataset: str, view: str, metric: str = "MAE") -> str:
     """Say how often fine-tuning the encoder helps, and how much."""
-    both, title = _encoders(dataset, view, metric), source(dataset, view).title
+    both, title = _compared(dataset, view, metric), source(dataset, view).title
+    both = both.dropna(subset="gain")
     if both.empty:
         return f"{title} has no runs with a fine-tuned encoder yet."
     gains = both["gain"].map(lambda gain: shown(metric, gain))
@@ -59,23 +56,16 @@ def in_words(dataset: str, view: str, metric: str = "MAE") -> str:
     return (
         f"{title}: fine-tuning is better in {(gains > 0).sum()} of {len(gains)} cells "
         f"of {axis_label(metric)}, by {gains.mean():+z.{places}f} on average (from "
-        f"{gains.min():+z.{places}f} to {gains.max():+z.{places}f})."
+        f"{gains.min():+z.{places}f} to {gains.max():+z.{places}f}); the interval is "
+        f"above 0 in {(both['lo'] > 0).sum()} and below in {(both['hi'] < 0).sum()}."
     )
 
 
-def _encoders(dataset: str, view: str, metric: str) -> pd.DataFrame:
-    """Return cells that were run both ways, with the gain of fine-tuning."""
-    own = main_runs(load_summary())
+def _compared(dataset: str, view: str, metric: str) -> pd.DataFrame:
+    """Return the stored comparisons at missing rates, systems in their usual order."""
+    own = load_encoders()
     own = own[(own["dataset"] == dataset) & (own["view"] == view)]
-    own = own[own["metric"] == metric]
-    frozen = own[own["encoder_mode"] == "frozen"]
-    trained = own[own["encoder_mode"] == "finetune"]
-    keys = ["missing_rate", "model", "variant", "encoder"]
-    both = trained.merge(frozen, on=keys, suffixes=("", "_frozen"))
-    sign = 1 if METRICS[metric].higher_is_better else -1
-    order = {model: i for i, model in enumerate(system_order(both["model"]))}
-    both = both.assign(
-        gain=sign * (both["mean"] - both["mean_frozen"]),
-        order=both["model"].map(order),
-    )
-    return both.sort_values(["missing_rate", "order"]).reset_index(drop=True)
+    own = own[(own["metric"] == metric) & (own["at"] != "AUILC")]
+    order = {model: i for i, model in enumerate(system_order(own["model"]))}
+    own = own.assign(order=own["model"].map(order))
+    return own.sort_values(["at", "order"]).reset_index(drop=True)

@@ -250,7 +250,7 @@ def along(at: At, values: NDArray) -> NDArray:
 
 @cache
 def config_of(
-    dataset: str, view: str, system: str, rate: float, seed: int, **fields: bool
+    dataset: str, view: str, system: str, rate: float, seed: int, **fields: object
 ) -> RunConfig:
     """Return the run of a system with its defaults and the data set's own encoder."""
     model, variant = parse_system(system)

@@ -49,7 +49,7 @@ class Evidence:
         self._truth: dict[str, np.ndarray] = {}
 
     def run_id(
-        self, dataset: str, system: str, rate: float, seed: int, **fields: bool
+        self, dataset: str, system: str, rate: float, seed: int, **fields: object
     ) -> str:
         """Return the id that this run has, published or not."""
         return config_of(dataset, self.view, system, rate, seed, **fields).run_id
@@ -59,7 +59,7 @@ class Evidence:
         dataset: str,
         systems: Iterable[str],
         rates: Sequence[float],
-        **fields: bool,
+        **fields: object,
     ) -> tuple[int, ...]:
         """Return the seeds that were run with all systems at all rates."""
         names = list(systems)
@@ -74,7 +74,7 @@ class Evidence:
         )
 
     def _has(
-        self, dataset: str, system: str, rate: float, seed: int, **fields: bool
+        self, dataset: str, system: str, rate: float, seed: int, **fields: object
     ) -> bool:
         # Most runs that are not there have not even a namesake, which costs no hash.
         if (dataset, *parse_system(system), rate, seed) not in self._named:
@@ -92,9 +92,11 @@ class Evidence:
         return load_table(EPOCH_TIMES, self.results)
 
     def number(
-        self, place: Place, system: str, seeds: Sequence[int]
+        self, place: Place, system: str, seeds: Sequence[int], **fields: object
     ) -> tuple[Floats, Floats]:
         """Return a metric along its rates for each seed, the larger the better.
+
+        ``fields`` are what the runs' configurations have besides the defaults.
 
         Returns
         -------
@@ -104,7 +106,7 @@ class Evidence:
             On every draw of clips.
         """
         ids = [
-            [self.run_id(place.dataset, system, rate, seed) for rate in rates]
+            [self.run_id(place.dataset, system, rate, seed, **fields) for rate in rates]
             for seed in seeds
             for rates in [rates_of(place.at)]
         ]

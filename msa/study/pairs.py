@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
 
@@ -53,17 +54,41 @@ def publish_pairs(results: Path | None = None) -> tuple[str, ...]:
     tuple of str
         Files that changed.
     """
-    stored = load_pairs(results)
+    return publish_compared("pairs", PAIR_COLUMNS, compare_pairs, results)
+
+
+def publish_compared(
+    name: str,
+    columns: Sequence[str],
+    compare: Callable[[str, Evidence], list[dict]],
+    results: Path | None = None,
+) -> tuple[str, ...]:
+    """Store what a comparison finds on every data set and view that has runs.
+
+    Parameters
+    ----------
+    name : str
+        Of the table.
+    columns : sequence of str
+    compare : callable
+        Makes the rows of a data set from the runs of a view.
+    results : Path, optional
+
+    Returns
+    -------
+    tuple of str
+        Files that changed.
+    """
+    stored = load_table(name, results).reindex(columns=list(columns))
     runs = load_runs(results=results)
     rows: list[dict] = []
     for dataset, view in sorted(set(zip(runs["dataset"], runs["view"], strict=True))):
         try:
-            rows += compare_pairs(dataset, Evidence(view, results))
+            rows += compare(dataset, Evidence(view, results))
         except MissingData:
             kept = stored[(stored["dataset"] == dataset) & (stored["view"] == view)]
             rows += kept.to_dict("records")
-    frame = pd.DataFrame(rows, columns=PAIR_COLUMNS)
-    return publish_table("pairs", frame, results)
+    return publish_table(name, pd.DataFrame(rows, columns=list(columns)), results)
 
 
 def load_pairs(results: Path | None = None) -> pd.DataFrame:
@@ -118,14 +143,25 @@ def compare_pairs(dataset: str, evidence: Evidence) -> list[dict]:
                 "at": place.number,
                 "n": len(seeds),
             }
-            rows.append(names | _gain(ours, theirs) | _better(ours, theirs))
+            rows.append(names | paired_gain(ours, theirs) | _better(ours, theirs))
     return rows
 
 
-def _gain(
+def paired_gain(
     ours: tuple[Floats, Floats], theirs: tuple[Floats, Floats]
 ) -> dict[str, float]:
-    """Mean paired gain with interval and p-value; nan where one is not defined."""
+    """Return the mean paired gain with its interval and p-values.
+
+    Parameters
+    ----------
+    ours, theirs : tuple of array
+        From :meth:`msa.study.evidence.Evidence.number`, on the same seeds.
+
+    Returns
+    -------
+    dict of str to float
+        ``gain``, ``lo``, ``hi``, ``p`` and ``p_seeds``; nan where one is not defined.
+    """
     gain = float((ours[0] - theirs[0]).mean())
     if np.isnan(gain):
         return dict.fromkeys(("gain", "lo", "hi", "p", "p_seeds"), np.nan)
