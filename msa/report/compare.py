@@ -1,8 +1,6 @@
-"""Paper against ours: every printed table again, cell by cell, from published runs.
+"""Paper against ours, cell by cell: each printed number beside that of published runs.
 
-Rows, columns and units are the paper's. Where the paper has one row there are four:
-what it prints, our mean with its interval, the difference, and the number of seeds. A
-cell that has not been run says so, and so does one with fewer seeds than most.
+Rows, columns and units are the paper's. A cell that has not been run says so.
 """
 
 from __future__ import annotations

@@ -17,6 +17,9 @@ from msa.study.claims import read_claims, rules
 from msa.study.results import load_runs
 from msa.study.stats import interval
 
+KINDS = ("run seed", "masks", "data order")
+"""What the noise study draws anew, one at a time."""
+
 
 def smallest_gain(metric: str) -> tuple[float, str]:
     """Return the smallest gain in a metric that MFMB-Net's text states, as a fraction.
@@ -27,10 +30,6 @@ def smallest_gain(metric: str) -> tuple[float, str]:
     if stated:
         return min(stated), "the smallest gain that MFMB-Net's text states"
     return rules().margin, "the margin of our rules for claims"
-
-
-KINDS = ("run seed", "masks", "data order")
-"""What the noise study draws anew, one at a time."""
 
 
 def _noise(metric: str) -> pd.DataFrame:

@@ -1,4 +1,8 @@
-"""A paper's tables again, with its rows, columns and units, and ours in between."""
+"""A paper's tables again, with its rows, columns and units, and ours in between.
+
+Where the paper has one row there are four: what it prints, our mean with its interval,
+the difference, and the number of seeds. A cell with fewer seeds than most says so.
+"""
 
 from __future__ import annotations
 
