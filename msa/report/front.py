@@ -49,8 +49,12 @@ def verdict_of_the_title() -> str:
 
 
 def cards() -> HTML:
-    """Return a card per paper: verdict, claims by verdict, data, and how sure."""
+    """Return a card per paper: verdict, claims by verdict, data, and how sure.
+
+    Runs with a frozen text encoder count, which the claims are decided by.
+    """
     runs = main_runs(load_runs())
+    runs = runs[runs["encoder_mode"] == "frozen"]
     both = "".join(_card(paper, runs) for paper in PAPERS)
     return HTML(f'<div class="msa-cards">{both}</div>')
 
