@@ -309,11 +309,19 @@ def test_fine_tuning_is_compared_cell_by_cell(stored):
             {**row, **worse, "at": "AUILC", "gain": -0.02, "lo": -0.05, "hi": 0.01},
         ]
     )
+    summary = {**row, "encoder_mode": "frozen", "missing_rate": 0.5}
+    summary = [
+        {**summary, "model": m, "mean": v} for m, v in (("TFN", 1), ("MISA", 0.8))
+    ]
     stored(load_encoders=frames, load_runs=pd.DataFrame([run("a", "TFN")]))
+    stored(main_runs=pd.DataFrame(summary))
     words = encoders.in_words("mosi", "clip-context")
+    assert "of 2 fine-tuned systems TFN is best (0.900)" in words
+    assert "of 2 frozen systems MISA is best (0.800)" in words
     assert "better in 1 of 2 cells" in words
     assert "+0.040 on average" in words
     assert "above 0 in 1 and below in 0" in words
+    stored(main_runs=pd.DataFrame([run("a", "TFN")]))
     cells = encoders.table("mosi", "clip-context").cells.set_index("System")
     assert cells.at["TFN", "Gain"] == "+0.100 [+0.050 to +0.150]"
     stored(load_encoders=frames[:0])

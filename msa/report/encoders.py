@@ -16,7 +16,8 @@ from msa.report.labels import (
 )
 from msa.report.style import system_order
 from msa.study.encoders import load_encoders
-from msa.study.results import load_runs
+from msa.study.results import load_runs, load_summary
+from msa.train.metrics import METRICS
 
 
 def table(dataset: str, view: str, metric: str = "MAE") -> Shown:
@@ -46,7 +47,11 @@ def table(dataset: str, view: str, metric: str = "MAE") -> Shown:
 
 
 def in_words(dataset: str, view: str, metric: str = "MAE") -> str:
-    """Say how often fine-tuning the encoder helps, and how much."""
+    """Say how often fine-tuning helps and how much, and which system is best each way.
+
+    The best frozen system is that of all which were run so, at the lowest missing rate
+    that was run both ways.
+    """
     both, title = _compared(dataset, view, metric), source(dataset, view).title
     both = both.dropna(subset="gain")
     if both.empty:
@@ -57,8 +62,30 @@ def in_words(dataset: str, view: str, metric: str = "MAE") -> str:
         f"{title}: fine-tuning is better in {(gains > 0).sum()} of {len(gains)} cells "
         f"of {axis_label(metric)}, by {gains.mean():+z.{places}f} on average (from "
         f"{gains.min():+z.{places}f} to {gains.max():+z.{places}f}); the interval is "
-        f"above 0 in {(both['lo'] > 0).sum()} and below in {(both['hi'] < 0).sum()}."
+        f"above 0 in {(both['lo'] > 0).sum()} and below in {(both['hi'] < 0).sum()}. "
+        f"{_best(both, metric)}"
     )
+
+
+def _best(both: pd.DataFrame, metric: str) -> str:
+    """Name the best system with a frozen and with a fine-tuned encoder at one rate."""
+    dataset, view, at = both.iloc[0][["dataset", "view", "at"]]
+    frozen = main_runs(load_summary())
+    place = {"dataset": dataset, "view": view, "encoder_mode": "frozen"}
+    place |= {"metric": metric, "missing_rate": float(at)}
+    for column, value in place.items():
+        frozen = frozen[frozen[column] == value]
+    by_way = {
+        "fine-tuned": both[both["at"] == at].set_index("model")["finetuned"],
+        "frozen": frozen.set_index("model")["mean"],
+    }
+    is_up, told = METRICS[metric].higher_is_better, []
+    for way, scores in by_way.items():
+        scores = scores.dropna()
+        name = scores.idxmax() if is_up else scores.idxmin()
+        best = printed(metric, scores[name])
+        told.append(f"of {len(scores)} {way} systems {name} is best ({best})")
+    return f"At missing rate {at}, {' and '.join(told)}."
 
 
 def _compared(dataset: str, view: str, metric: str) -> pd.DataFrame:
