@@ -321,7 +321,7 @@ def test_fine_tuning_is_compared_cell_by_cell(stored):
     assert "better in 1 of 2 cells" in words
     assert "+0.040 on average" in words
     assert "above 0 in 1 and below in 0" in words
-    stored(main_runs=pd.DataFrame([run("a", "TFN")]))
+    stored(main_runs=pd.DataFrame([run("a", "TFN", missing_rate=0.5)]))
     cells = encoders.table("mosi", "clip-context").cells.set_index("System")
     assert cells.at["TFN", "Gain"] == "+0.100 [+0.050 to +0.150]"
     stored(load_encoders=frames[:0])

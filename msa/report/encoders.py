@@ -37,7 +37,8 @@ def table(dataset: str, view: str, metric: str = "MAE") -> Shown:
     )
     runs = main_runs(load_runs())
     runs = runs[(runs["dataset"] == dataset) & (runs["view"] == view)]
-    runs = runs[runs["model"].isin(both["model"])]
+    rates = runs["missing_rate"].map("{:.1f}".format)
+    runs = runs[runs["model"].isin(both["model"]) & rates.isin(both["at"])]
     caption = (
         f"{axis_label(metric)} with a frozen and with a fine-tuned text encoder, means "
         "over the seeds that both have; gain of fine-tuning with its 95 % interval "
