@@ -14,7 +14,7 @@ from msa.report import (
     encoders,
     generalisation,
     noise,
-    rebuilding,
+    reconstruction,
     selection,
 )
 from msa.report.labels import MISSING
@@ -23,7 +23,7 @@ from msa.train.config import RunConfig
 
 SEEDS = (111, 1111, 11111)
 
-PAGES = (generalisation, selection, noise, rebuilding, encoders, duels)
+PAGES = (generalisation, selection, noise, reconstruction, encoders, duels)
 
 
 def run(run_id, model="MFMB-Net", **fields):
@@ -61,7 +61,7 @@ def stored(monkeypatch):
             generalisation.patterns_table,
         ),
         *(selection.table, noise.table, noise.picture),
-        *(rebuilding.table, rebuilding.picture),
+        *(reconstruction.table, reconstruction.picture),
     ],
 )
 def test_without_runs_a_page_says_what_to_run(stored, make):
@@ -215,10 +215,10 @@ def test_reconstruction_is_compared_with_the_best_imputation(stored):
     ]
     link = {"modality": "all", "method": "model", "metric": "spearman", "value": 0.25}
     stored(load_runs=runs, load_reconstructions=pd.DataFrame([*rows, usual | link]))
-    words = rebuilding.in_words()
+    words = reconstruction.in_words()
     assert "MFMB-Net in 1 of 3 cells" in words
     assert "Spearman correlation of 0.25" in words
-    cells = rebuilding.table().cells
+    cells = reconstruction.table().cells
     assert cells["model"].tolist() == ["0.950", "0.800", "0.950"]  # audio, text, vision
 
 
@@ -299,7 +299,8 @@ def test_f1_definitions_side_by_side(monkeypatch):
 
 
 def test_fine_tuning_is_compared_cell_by_cell(stored):
-    row = {"dataset": "mosi", "view": "clip-context", "n": 3, "metric": "MAE"}
+    row = {"dataset": "mosi", "view": "clip-context", "encoder": "minilm"}
+    row |= {"n": 3, "metric": "MAE"}
     better = {"model": "TFN", "at": "0.5", "frozen": 1.0, "finetuned": 0.9}
     worse = {"model": "LMF", "at": "0.5", "frozen": 1.0, "finetuned": 1.02}
     frames = pd.DataFrame(
@@ -314,7 +315,8 @@ def test_fine_tuning_is_compared_cell_by_cell(stored):
         {**summary, "model": m, "mean": v} for m, v in (("TFN", 1), ("MISA", 0.8))
     ]
     stored(load_encoders=frames, load_runs=pd.DataFrame([run("a", "TFN")]))
-    stored(main_runs=pd.DataFrame(summary))
+    other = {**summary[1], "encoder": "another", "mean": 0.1}  # is not compared with
+    stored(main_runs=pd.DataFrame([*summary, other]))
     words = encoders.in_words("mosi", "clip-context")
     assert "of 2 fine-tuned systems TFN is best (0.900)" in words
     assert "of 2 frozen systems MISA is best (0.800)" in words
@@ -324,6 +326,8 @@ def test_fine_tuning_is_compared_cell_by_cell(stored):
     stored(main_runs=pd.DataFrame([run("a", "TFN", missing_rate=0.5)]))
     cells = encoders.table("mosi", "clip-context").cells.set_index("System")
     assert cells.at["TFN", "Gain"] == "+0.100 [+0.050 to +0.150]"
+    data = encoders.table("mosi", "clip-context").data
+    assert list(data) == list(frames)
     stored(load_encoders=frames[:0])
     assert "no runs with a fine-tuned" in encoders.in_words("mosi", "clip-context")
 

@@ -85,6 +85,7 @@ def test_a_system_meets_itself_with_its_encoder_trained(evidence):  # noqa: F811
     there = Evidence(there.view, there.results)
     (row,) = (r for r in compare_encoders("mosi", there) if r["metric"] == "MAE")
     assert (row["model"], row["at"], row["n"]) == ("TFN", "0.0", 1)
+    assert row["encoder"] == "minilm"
     assert row["frozen"] == pytest.approx(0.3)
     assert row["finetuned"] == pytest.approx(0.1)
     assert row["gain"] == pytest.approx(0.2)

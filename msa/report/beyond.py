@@ -13,7 +13,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 from msa.report.labels import MISSING, decimals_of, printed, shown
-from msa.report.style import Picture
+from msa.report.style import Picture, system_order
 from msa.report.tables import Table, no_marks
 from msa.study.grids import study
 from msa.study.results import published_ids
@@ -93,3 +93,15 @@ def gain_with_interval(metric: str, row: pd.Series) -> str:
     gain, lo, hi = (shown(metric, row[name]) for name in ("gain", "lo", "hi"))
     places = decimals_of(metric)
     return f"{gain:+z.{places}f} [{lo:+z.{places}f} to {hi:+z.{places}f}]"
+
+
+def in_usual_order(frame: pd.DataFrame, first: str) -> pd.DataFrame:
+    """Sort rows by a column, and within it systems as the book lists them."""
+    order = system_order(frame["model"])
+    return frame.sort_values(
+        [first, "model"],
+        key=lambda column: (
+            column.map(order.index) if column.name == "model" else column
+        ),
+        ignore_index=True,
+    )

@@ -10,7 +10,14 @@ import pandas as pd
 
 from msa.data.registry import source
 from msa.data.text import default_encoder
-from msa.report.beyond import Shown, gain_with_interval, not_run, plain_table, turned
+from msa.report.beyond import (
+    Shown,
+    gain_with_interval,
+    in_usual_order,
+    not_run,
+    plain_table,
+    turned,
+)
 from msa.report.figures import closed_picture
 from msa.report.labels import (
     MISSING,
@@ -347,6 +354,4 @@ def _f1(dataset: str, view: str) -> pd.DataFrame:
     own = own.sort_values("missing_rate")
     keys = ["missing_rate", "model", "variant", "n"]
     wide = own.pivot(index=keys, columns="metric", values="mean").reset_index()
-    order = {model: i for i, model in enumerate(system_order(wide["model"]))}
-    wide = wide.assign(order=wide["model"].map(order))
-    return wide.sort_values(["missing_rate", "order"]).reset_index(drop=True)
+    return in_usual_order(wide, "missing_rate")

@@ -5,7 +5,13 @@ from __future__ import annotations
 import pandas as pd
 
 from msa.data.registry import source
-from msa.report.beyond import Shown, gain_with_interval, not_run, plain_table
+from msa.report.beyond import (
+    Shown,
+    gain_with_interval,
+    in_usual_order,
+    not_run,
+    plain_table,
+)
 from msa.report.labels import (
     axis_label,
     decimals_of,
@@ -14,7 +20,6 @@ from msa.report.labels import (
     printed,
     shown,
 )
-from msa.report.style import system_order
 from msa.study.encoders import load_encoders
 from msa.study.results import load_runs, load_summary
 from msa.train.metrics import METRICS
@@ -37,6 +42,7 @@ def table(dataset: str, view: str, metric: str = "MAE") -> Shown:
     )
     runs = main_runs(load_runs())
     runs = runs[(runs["dataset"] == dataset) & (runs["view"] == view)]
+    runs = runs[runs["encoder"].isin(both["encoder"])]
     rates = runs["missing_rate"].map("{:.1f}".format)
     runs = runs[runs["model"].isin(both["model"]) & rates.isin(both["at"])]
     caption = (
@@ -70,9 +76,10 @@ def in_words(dataset: str, view: str, metric: str = "MAE") -> str:
 
 def _best(both: pd.DataFrame, metric: str) -> str:
     """Name the best system with a frozen and with a fine-tuned encoder at one rate."""
-    dataset, view, at = both.iloc[0][["dataset", "view", "at"]]
+    first = both.iloc[0]
+    at = first["at"]
     frozen = main_runs(load_summary())
-    place = {"dataset": dataset, "view": view, "encoder_mode": "frozen"}
+    place = dict(first[["dataset", "view", "encoder"]]) | {"encoder_mode": "frozen"}
     place |= {"metric": metric, "missing_rate": float(at)}
     for column, value in place.items():
         frozen = frozen[frozen[column] == value]
@@ -94,6 +101,4 @@ def _compared(dataset: str, view: str, metric: str) -> pd.DataFrame:
     own = load_encoders()
     own = own[(own["dataset"] == dataset) & (own["view"] == view)]
     own = own[(own["metric"] == metric) & (own["at"] != "AUILC")]
-    order = {model: i for i, model in enumerate(system_order(own["model"]))}
-    own = own.assign(order=own["model"].map(order))
-    return own.sort_values(["at", "order"]).reset_index(drop=True)
+    return in_usual_order(own, "at")

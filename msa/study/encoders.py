@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from msa.data.registry import source
+from msa.data.text import default_encoder
 from msa.study.claims import Place, parse_system, rates_of
 from msa.study.evidence import Evidence
 from msa.study.pairs import paired_gain, publish_compared
@@ -15,7 +16,8 @@ from msa.study.results import load_table
 from msa.train.metrics import METRICS, RATES, metric_keys
 
 ENCODER_COLUMNS = (
-    *("dataset", "view", "model", "at", "metric", "n", "frozen", "finetuned"),
+    *("dataset", "view", "encoder", "model", "at", "metric", "n"),
+    *("frozen", "finetuned"),
     *("gain", "lo", "hi", "p", "p_seeds"),
 )
 
@@ -39,10 +41,11 @@ def load_encoders(results: Path | None = None) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``dataset, view, model, at, metric, n, frozen, finetuned, gain, lo, hi, p,
-        p_seeds``. ``frozen`` and ``finetuned`` are means over the ``n`` seeds that both
-        have; ``gain`` is what fine-tuning adds, positive if it is better (for MAE too),
-        with its 95 % interval and the p-values of :func:`msa.study.pairs.load_pairs`.
+        ``dataset, view, encoder, model, at, metric, n, frozen, finetuned, gain, lo, hi,
+        p, p_seeds``; scores as fractions. ``frozen`` and ``finetuned`` are means over
+        the ``n`` seeds that both have; ``gain`` is what fine-tuning adds, positive if
+        it is better (for MAE too), with its 95 % interval and the p-values of
+        :func:`msa.study.pairs.load_pairs`.
     """
     return load_table("encoders", results).reindex(columns=list(ENCODER_COLUMNS))
 
@@ -66,7 +69,8 @@ def compare_encoders(dataset: str, evidence: Evidence) -> list[dict]:
     MissingData
         If the labels are not on this machine.
     """
-    runs = evidence.runs
+    encoder = default_encoder(source(dataset, evidence.view).language)
+    runs = evidence.runs[evidence.runs["encoder"] == encoder]
     trained = runs[(runs["dataset"] == dataset) & (runs["encoder_mode"] == "finetune")]
     named = dict.fromkeys(zip(trained["model"], trained["variant"], strict=True))
     models = [model for model, variant in named if parse_system(model)[1] == variant]
@@ -89,7 +93,8 @@ def compare_encoders(dataset: str, evidence: Evidence) -> list[dict]:
                 "frozen": sign * frozen[0].mean(),
                 "finetuned": sign * ours[0].mean(),
             }
-            names = {"dataset": dataset, "view": evidence.view, "model": model}
-            names |= {"at": place.number, "metric": metric, "n": len(seeds)}
+            names = {"dataset": dataset, "view": evidence.view, "encoder": encoder}
+            names |= {"model": model, "at": place.number, "metric": metric}
+            names["n"] = len(seeds)
             rows.append(names | means | paired_gain(ours, frozen))
     return rows

@@ -14,6 +14,9 @@ The book reads nothing but ``results/``, so that it builds from a bare clone:
 ``aggregates.csv``                    AUILC and MWA of complete sweeps, with intervals
 ``passport/<data set>--<view>/``      the data passport, one CSV per table
 ====================================  =================================================
+
+Tables that are computed from these, ``claims.csv`` or ``pairs.csv``, have their columns
+where they are computed.
 """
 
 from __future__ import annotations

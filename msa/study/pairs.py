@@ -104,8 +104,7 @@ def load_pairs(results: Path | None = None) -> pd.DataFrame:
         the seeds' gains, nan below three seeds; ``better`` the probability that a run
         of the first beats a run of the second on a fresh draw of clips.
     """
-    table = load_table("pairs", results).reindex(columns=list(PAIR_COLUMNS))
-    return table
+    return load_table("pairs", results).reindex(columns=list(PAIR_COLUMNS))
 
 
 def compare_pairs(dataset: str, evidence: Evidence) -> list[dict]:
