@@ -351,3 +351,18 @@ def test_the_damage_under_which_a_system_does_worst(stored):
     table = generalisation.patterns_table("MAE")
     assert f"training at 0.5; {rates}; " in table.caption
     assert table.cells.iloc[0]["bursts"] == "1.200 [1 seed]"
+
+
+def test_progress_of_a_study_reads_the_published_runs_once(monkeypatch):
+    configs = beyond.study("patterns").configs
+    reads = []
+
+    def two_published():
+        reads.append(1)
+        return frozenset(config.run_id for config in configs[:2])
+
+    monkeypatch.setattr(beyond, "published_ids", two_published)
+    told = beyond.progress("patterns").data
+    assert f"**2 of {len(configs)} runs** of the study `patterns`" in told
+    assert "python -m msa study run patterns" in told
+    assert len(reads) == 1

@@ -31,8 +31,8 @@ def seeds_in_words(own: pd.DataFrame) -> str:
 
 def progress(name: str) -> Markdown:
     """Say how much of a study is published, and the command that runs the rest."""
-    configs = study(name).configs
-    done = sum(config.run_id in published_ids() for config in configs)
+    configs, published = study(name).configs, published_ids()
+    done = sum(config.run_id in published for config in configs)
     words = f"**{done} of {len(configs)} runs** of the study `{name}` are published."
     if done < len(configs):
         words += (
