@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -49,6 +51,10 @@ def stored(monkeypatch):
             "+1.40 points Acc-7 [-1.00 to 3.00]",
         ),
         (
+            {"unit": "MAE", "effect": -0.1, "lo": -0.2, "hi": 0.0, "at": "MWA/10"},
+            "-0.100 MWA/10 of MAE [-0.200 to 0.000]",
+        ),
+        (
             {"unit": "MAE", "effect": -0.1, "lo": -0.2, "hi": 0.0},
             "-0.100 MAE [-0.200 to 0.000]",
         ),
@@ -60,7 +66,9 @@ def stored(monkeypatch):
     ],
 )
 def test_an_effect_is_printed_with_its_interval(row, text):
-    assert effect({"cells": 5, "empty": 1, "won": 0, **row}) == text
+    claim = SimpleNamespace(at=(row.get("at", 0.5),))
+    counts = {"cells": 5, "empty": 1, "won": 0}
+    assert effect({**counts, "claim": claim, **row}) == text
 
 
 def test_the_board_has_every_claim_with_page_and_command(stored):

@@ -266,8 +266,8 @@ def test_ablations_point_from_our_full_model(published):
 
 
 def test_a_difference_of_rounding_has_no_arrow():
-    assert paper_tables._our_arrow({"change": -1.85e-17}) == ""
-    assert paper_tables._our_arrow({"change": -1e-6}) == " ▼"
+    assert paper_tables._our_arrow({"change": -3e-6}) == ""
+    assert paper_tables._our_arrow({"change": -1e-3}) == " ▼"
 
 
 def test_weighted_averages_of_the_paper_by_hand():

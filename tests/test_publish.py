@@ -6,6 +6,7 @@ import gzip
 import json
 import math
 import shutil
+import threading
 import time
 
 import numpy as np
@@ -13,10 +14,10 @@ import pandas as pd
 import pytest
 
 from msa.data.load import load
-from msa.study import results
+from msa.study import layout, results
 from msa.study.layout import CONFIG_COLUMNS, CURVE_COLUMNS, setting
 from msa.study.publish import PublishError, publish, publish_passport
-from msa.study.store import RunStore
+from msa.study.store import RunStore, write_atomically
 from msa.train.config import RunConfig
 from msa.train.metrics import RATES, score
 
@@ -487,3 +488,43 @@ def test_seeds_of_the_data_order_belong_together():
     fields = RunConfig(**record()["config"]).model_dump()
     settings = [setting({**fields, "data_order_seed": seed}) for seed in (None, 1, 2)]
     assert settings[0] != settings[1] == settings[2]
+
+
+def test_the_noise_study_is_in_no_summary(store, folder):
+    store.write(record(error=0.25))
+    # The one draws the run's seed anew, the other the order: no mean over both.
+    store.write(record(error=1.0, seed=2, data_order_seed=1111))
+    store.write(record(error=2.0, data_order_seed=2))
+    publish(store, folder)
+    assert len(results.load_runs(results=folder)) == 3
+    assert [(row["mean"], row["n"]) for row in mae_rows(folder)] == [(0.25, 1)]
+
+
+def test_an_interrupted_publication_leaves_no_run_without_its_files(
+    store, folder, monkeypatch
+):
+    store.write(record())
+
+    def full_at_the_end(path, data):
+        if path.name == "runs.csv":
+            raise OSError("no space left")
+        write_atomically(path, data)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(layout, "write_atomically", full_at_the_end)
+        with pytest.raises(OSError, match="no space"):
+            publish(store, folder)
+    assert results.load_runs(results=folder).empty
+    assert publish(store, folder).total == 1
+
+
+def test_publications_into_one_folder_wait_for_each_other(store, folder):
+    store.write(record())
+    with layout.Folder(folder).exclusive():
+        other = threading.Thread(target=publish, args=(store, folder))
+        other.start()
+        other.join(timeout=0.3)
+        assert other.is_alive()
+        assert not (folder / "runs.csv").exists()
+    other.join(timeout=60)
+    assert len(results.load_runs(results=folder)) == 1

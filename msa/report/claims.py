@@ -13,6 +13,7 @@ from msa.report.labels import MISSING, printed
 from msa.report.tables import Table, no_marks
 from msa.study.claims import Claim, in_words, read_claims
 from msa.study.grids import in_view, study_names
+from msa.study.stats import AGGREGATES
 from msa.study.verdicts import (
     CONSISTENT,
     REFUTED,
@@ -195,6 +196,8 @@ def _board(
         "changed since is listed with them. Effect: gain in the claim's favour, or "
         "share of cells won, with its 95 % interval."
     )
+    if any("MWA/10" in claim.at for claim in claims):
+        caption += " The weights of MWA/10 add up to 0.55, so a gain in it looks small."
     data = found.drop(columns="claim")
     commands = {
         i: [command(claim, row_view)]
@@ -221,8 +224,10 @@ def effect(row: dict[str, object]) -> str:
         return f"{value:+.2f} s [{lo:.2f} to {hi:.2f}]"
     sign = "+" if value > 0 else ""
     points = " points" if METRICS[unit].is_percent else ""
+    number = row["claim"].at[0]  # one cell, so one number
+    of_curve = f" {number} of" if number in AGGREGATES else ""
     return (
-        f"{sign}{printed(unit, value)}{points} {METRICS[unit].name} "
+        f"{sign}{printed(unit, value)}{points}{of_curve} {METRICS[unit].name} "
         f"[{printed(unit, lo)} to {printed(unit, hi)}]"
     )
 

@@ -131,7 +131,7 @@ def compared(
     source_ = SOURCES[page]
     cells = _printed_cells(source_)
     ours = _Ours(view, encoder, encoder_mode)
-    rows = []
+    rows, has_arrows = [], (cells["arrow"] != "").any()
     for cell in cells.to_dict("records"):
         found = ours.number(source_, cell)
         factor = cell["factor"]
@@ -139,7 +139,7 @@ def compared(
         if mixes_f1(source_) and str(cell["key"]).endswith(SWAPPED):
             correct = {**cell, "key": cell["key"].removesuffix(SWAPPED)}
             found["ranked"] = ours.number(source_, correct)["ours"] * factor
-        if cell["arrow"]:
+        if has_arrows:
             found["change"] = ours.change(cell) * factor
         scaled = {k: found[k] * factor for k in ("ours", "lo", "hi")}
         rows.append({**cell, **found, **scaled})

@@ -258,7 +258,7 @@ def printed(metric: str, value: float) -> str:
     """Return a value as tables print it; one that is not defined as `MISSING`."""
     if math.isnan(value):
         return MISSING
-    return f"{shown(metric, value):.{decimals_of(metric)}f}"
+    return f"{shown(metric, value):z.{decimals_of(metric)}f}"
 
 
 def best_and_worst(summary: pd.DataFrame, metric: str) -> str:

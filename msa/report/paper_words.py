@@ -11,7 +11,7 @@ from msa.report.claims import MEASURE, LinkedTable
 from msa.report.compare import SOURCES, Source, compared
 from msa.report.paper_tables import place, rounds_in_words
 from msa.report.tables import Table
-from msa.study.grids import in_view, study_names
+from msa.study.grids import CANDIDATES, in_view, study_names
 from msa.study.stats import TIE
 from msa.train.metrics import METRICS
 
@@ -21,6 +21,11 @@ TUNED = (
     "(index.md))."
 )
 """What readers of a table of systems have to know of their hyper-parameters."""
+
+UNTUNED = (
+    "No setting of these systems was searched for ([how to read the pages](index.md))."
+)
+"""The same, where none of the systems took part in the search."""
 
 
 def state(page: str, cells: pd.DataFrame) -> str:
@@ -73,7 +78,7 @@ def state(page: str, cells: pd.DataFrame) -> str:
         )
         lines += [f"```bash\n{commands}\n```"] if runs else []
     if source_.studies[:1] == ("matrix-mosi",):
-        lines.append(TUNED)
+        lines.append(TUNED if set(cells["system"]) & set(CANDIDATES) else UNTUNED)
     return "\n\n".join(lines)
 
 

@@ -54,7 +54,6 @@ def in_words(metric: str = "Non0_acc_2") -> str:
         return "No run of the study `selection` is published yet."
     means = own.groupby(["missing_rate", "rule", "model"])["value"].mean().unstack()
     rates = sorted(own["missing_rate"].unique())
-    wide = own.pivot(index="run_id", columns="rule", values="value")
     sign = 1 if METRICS[metric].higher_is_better else -1
     told = []
     for rule, what in (
@@ -67,7 +66,9 @@ def in_words(metric: str = "Non0_acc_2") -> str:
         ]
         counts = [turned(*table.to_numpy()) for table in tables]
         pairs, changed = (sum(column) for column in zip(*counts, strict=True))
-        gain = float((wide[rule] - wide[VALIDATION_BEST]).mean())
+        gain = float(
+            pd.concat([t.loc[rule] - t.loc[VALIDATION_BEST] for t in tables]).mean()
+        )
         bought = f"{sign * shown(metric, gain):+z.{decimals_of(metric)}f}"
         told.append(
             f"{what} buys {bought} in {axis_label(metric)} on average and turns "

@@ -10,7 +10,8 @@ The book reads nothing but ``results/``, so that it builds from a bare clone:
 ``evaluations.csv.gz``                scores at further missing rates and patterns
 ``epochs.csv.gz``                     scores on valid and test after every epoch
 ``reconstructions.csv.gz``            how well missing steps were rebuilt
-``summary.csv``                       one row per table cell and metric: mean, interval
+``summary.csv``                       one row per table cell and metric: mean, interval;
+                                      not of the noise study, whose draws are no cell
 ``aggregates.csv``                    AUILC and MWA of complete sweeps, with intervals
 ``passport/<data set>--<view>/``      the data passport, one CSV per table
 ====================================  =================================================
@@ -21,12 +22,15 @@ where they are computed.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import gzip
 import hashlib
 import io
 import json
+import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -142,9 +146,25 @@ class Folder:
         if self.read(name) != content:
             self._changed[name] = content
 
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Keep other processes that publish into the folder waiting."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        handle = os.open(self.path, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
     def write(self) -> tuple[str, ...]:
-        """Write what changed, each file atomically; return the names."""
-        for name, content in self._changed.items():
+        """Write what changed, each file atomically; return the names.
+
+        ``runs.csv`` comes last: it says which runs are published, and an interruption
+        must not leave it with runs whose predictions are not there.
+        """
+        for name in sorted(self._changed, key=lambda name: name == "runs.csv"):
+            content = self._changed[name]
             packed = name.endswith(".gz")
             data = gzip.compress(content, mtime=0) if packed else content
             write_atomically(self.path / name, data)

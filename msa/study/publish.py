@@ -27,6 +27,7 @@ from msa.study.layout import (
     AS_JSON,
     CONFIG_COLUMNS,
     CURVE_COLUMNS,
+    DATA_ORDER,
     FURTHER,
     RUN_COLUMNS,
     SUMMARY_COLUMNS,
@@ -113,6 +114,13 @@ def publish(
         predictions are lost. Nothing is changed then.
     """
     folder = Folder(results or results_dir())
+    with folder.exclusive():
+        return _publish(store, folder, run_ids)
+
+
+def _publish(
+    store: RunStore, folder: Folder, run_ids: Collection[str] | None
+) -> Publication:
     wanted = [i for i in store.ids() if run_ids is None or i in run_ids]
     records = [store.read(run_id) for run_id in wanted]
 
@@ -151,9 +159,10 @@ def publish_passport(
 ) -> tuple[str, ...]:
     """Store the tables of a data passport; return the files that changed."""
     folder = Folder(results or results_dir())
-    for name, table in tables.items():
-        folder.put(f"passport/{dataset}--{view}/{name}.csv", _csv(table))
-    return folder.write()
+    with folder.exclusive():
+        for name, table in tables.items():
+            folder.put(f"passport/{dataset}--{view}/{name}.csv", _csv(table))
+        return folder.write()
 
 
 def publish_table(
@@ -161,8 +170,9 @@ def publish_table(
 ) -> tuple[str, ...]:
     """Store a table that was computed from published runs; return it if it changed."""
     folder = Folder(results or results_dir())
-    folder.put(f"{name}.csv", _csv(table))
-    return folder.write()
+    with folder.exclusive():
+        folder.put(f"{name}.csv", _csv(table))
+        return folder.write()
 
 
 # --- rows and files -------------------------------------------------------------------
@@ -274,7 +284,8 @@ def _summarise(
     """Compute summaries where labels are at hand; return the data sets without.
 
     Runs that were made on other data than is at hand are refused; ``incoming`` are the
-    ids of those that the store has.
+    ids of those that the store has. Runs of the noise study are in no summary: each
+    draws another of their seeds anew, and a mean over all would mix the experiments.
     """
     runs = frame_in(folder, "runs.csv", RUN_COLUMNS)
     kept_cells = frame_in(folder, "summary.csv", SUMMARY_COLUMNS)
@@ -291,6 +302,8 @@ def _summarise(
             continue
         _check_data(group, data.sha256, environments, incoming)
         truth = data.splits["test"].labels.numpy()
+        if DATA_ORDER in group:
+            group = group[group[DATA_ORDER].isna()]
         for _, system in group.groupby(list(SYSTEM), sort=True):
             found = _system_rows(system, truth, data.source.scale, folder)
             cells.append(found[0])

@@ -33,8 +33,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from msa.train.metrics import auilc, metric_keys, mwa, score, score_resamples
 
-RESAMPLES = 1000
-"""Bootstrap resamples behind every published interval."""
+RESAMPLES = 10_000
+"""Bootstrap resamples behind every published interval.
+
+The bounds are quantiles of a finite sample themselves: with this many, another seed of
+the draws moves one by some 0.7 % of the interval's width (standard deviation, where the
+distribution is normal); with 1000 it was 2 %, and bounds that lie near 0 changed sides.
+"""
 
 LEVEL = 0.95
 """Coverage of every published interval."""
@@ -75,7 +80,9 @@ class Estimate:
 def draw_counts(rng: np.random.Generator, size: int, resamples: int) -> Floats:
     """How often each of ``size`` units is in each resample, shape (B, size)."""
     rows = rng.integers(size, size=(resamples, size))
-    return np.stack([np.bincount(row, minlength=size) for row in rows]).astype(float)
+    rows += size * np.arange(resamples)[:, None]  # counted in one pass, apart
+    counts = np.bincount(rows.ravel(), minlength=size * resamples)
+    return counts.reshape(resamples, size).astype(float)
 
 
 @lru_cache(maxsize=4)
@@ -86,11 +93,14 @@ def clip_counts(clips: int, resamples: int = RESAMPLES, seed: int = 0) -> Floats
     return counts
 
 
+@lru_cache(maxsize=32)
 def run_counts(
     runs: int, resamples: int = RESAMPLES, seed: int = 0, system: int = 0
 ) -> Floats:
     """Draws of runs, shape (B, R), independent of those of clips and other systems."""
-    return draw_counts(np.random.default_rng([seed, 1 + system]), runs, resamples)
+    counts = draw_counts(np.random.default_rng([seed, 1 + system]), runs, resamples)
+    counts.flags.writeable = False
+    return counts
 
 
 def run_scores(
@@ -118,7 +128,7 @@ def resampled_scores(
     runs = [
         score_resamples(row[done], truth[done], scale, counts[:, done])
         for row in _runs(predictions, truth)
-        for done in [~np.isnan(row)]
+        for done in [_finite(row)]
     ]
     return {key: np.stack([run[key] for run in runs], 1) for key in metric_keys(scale)}
 
@@ -431,8 +441,15 @@ def _same_runs(*cells: Scored) -> None:
 
 def _chosen(counts: Floats) -> NDArray[np.intp]:
     """Row numbers of the drawn units, (B, R): counts [2, 0, 1] give [0, 0, 2]."""
-    units = np.arange(counts.shape[1])
-    return np.stack([np.repeat(units, row) for row in counts.astype(int)])
+    resamples, units = counts.shape
+    numbers = np.tile(np.arange(units), resamples)
+    return np.repeat(numbers, counts.astype(int).ravel()).reshape(resamples, units)
+
+
+def _finite(row: NDArray) -> NDArray[np.bool_] | slice:
+    """Which clips a run evaluated; all of them as a slice, which copies nothing."""
+    done = ~np.isnan(row)
+    return slice(None) if done.all() else done
 
 
 def _runs(predictions: ArrayLike, truth: ArrayLike) -> NDArray:

@@ -243,7 +243,8 @@ def score_resamples(
         raise ValueError(
             f"counts must have shape (resamples, {len(truth)}), got {counts.shape}"
         )
-    if not (counts.sum(1) > 0).all():
+    total = counts.sum(1)
+    if not (total > 0).all():
         raise ValueError("every resample must draw at least one clip")
     if scale == "sims":
         prediction, truth = _clipped(prediction), _clipped(truth)
@@ -260,7 +261,6 @@ def score_resamples(
     columns["MAE"] = [np.abs(prediction - truth)]
     columns["Corr"] = [p, t, p * p, t * t, p * t]
 
-    total = counts.sum(1)
     matrix = np.stack([cell for cells in columns.values() for cell in cells], axis=1)
     sums = counts @ matrix.astype(float)  # (B, N) (N, columns) -> (B, columns)
     values: dict[str, NDArray[np.float64]] = {}
