@@ -34,7 +34,7 @@ from msa.study.claims import rules
 from msa.study.grids import in_view
 from msa.study.pairs import load_pairs
 from msa.study.results import load_runs, load_summary
-from msa.study.stats import holm
+from msa.study.stats import TIE, holm
 from msa.train.metrics import METRICS
 
 FEW = rules().seeds
@@ -216,7 +216,7 @@ def against_linear(
 
 def _sides(line: pd.DataFrame) -> str:
     """Say at which missing rates one system's interval is on either side of 0."""
-    better, worse = line.loc[line["lo"] > 0, "at"], line.loc[line["hi"] < 0, "at"]
+    better, worse = line.loc[line["lo"] > TIE, "at"], line.loc[line["hi"] < -TIE, "at"]
     low, high = line["n"].min(), line["n"].max()
     seeds = f"{low:.0f}" if low == high else f"{low:.0f} to {high:.0f}"
     return (
