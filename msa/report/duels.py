@@ -32,7 +32,7 @@ from msa.report.labels import (
 from msa.report.style import Picture, house_style, system_order, system_style
 from msa.study.claims import rules
 from msa.study.grids import in_view
-from msa.study.pairs import load_pairs
+from msa.study.pairs import PAIRS, load_pairs
 from msa.study.results import load_runs, load_summary
 from msa.study.stats import TIE, holm
 from msa.train.metrics import METRICS
@@ -93,6 +93,15 @@ def duel_table(first: str, second: str, dataset: str, view: str) -> Shown:
     )
     name = f"duel-{dataset}-{first}-{second}".lower()
     return plain_table(pd.DataFrame(rows), own, name, caption)
+
+
+def against_linear_tables(dataset: str, view: str) -> list[Shown]:
+    """Tabulate every system that meets the linear reader of text, as a duel each."""
+    return [
+        duel_table(first, second, dataset, view)
+        for first, second in PAIRS
+        if second == LINEAR
+    ]
 
 
 def _p_values(own: pd.DataFrame) -> dict[str, list[str]]:

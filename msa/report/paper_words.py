@@ -130,8 +130,10 @@ def in_short(page: str, cells: pd.DataFrame) -> str:
     if len(taus):
         words.append(
             f"The order of the systems agrees with the paper's by a Kendall tau of "
-            f"{taus.mean():.2f}, averaged over {len(taus)} columns (1: the same order, "
-            "0: unrelated, -1: reversed)."
+            f"{taus.mean():.2f}, averaged over {len(taus)} columns of "
+            f"{' and '.join(source(name).title for name in dict.fromkeys(taus.index))} "
+            "with at least four systems (1: the same order, 0: unrelated, -1: "
+            "reversed)."
         )
     return " ".join(words)
 
@@ -146,6 +148,7 @@ def _against_paper(both: pd.DataFrame) -> tuple[int, int]:
 def agreement(page: str, cells: pd.DataFrame) -> pd.Series:
     """Return Kendall's tau between the paper's and our order of systems, by column.
 
+    The index has the data set of each column.
     Columns with fewer than four systems that both have are left out, and so are those
     in which all systems are equal.
     """
@@ -154,7 +157,8 @@ def agreement(page: str, cells: pd.DataFrame) -> pd.Series:
     groups = [g for _, g in both.groupby(keys, dropna=False) if len(g) >= 4]
     orders = [g[["ranked", "paper_value"]].round(9).to_numpy() for g in groups]
     taus = [kendalltau(*order.T).statistic for order in orders]
-    return pd.Series(taus, dtype=float).dropna()
+    places = [g["dataset"].iloc[0] for g in groups]
+    return pd.Series(taus, index=places, dtype=float).dropna()
 
 
 def overview() -> Table:

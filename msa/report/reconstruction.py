@@ -71,7 +71,8 @@ def picture() -> Shown:
         figure.legend(handles, labels, loc="outside right upper")
     caption = (
         "Error of the reconstructed features on missing test steps (lines: means over "
-        f"seeds, dots: seeds) beside two imputations. {describe(own)}"
+        f"seeds, dots: seeds) beside two of the three imputations; zeros lie near "
+        f"the mean. {describe(own)}"
     )
     alt = in_words()
     return closed_picture(figure, "reconstruction", alt, caption)
