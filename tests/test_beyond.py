@@ -254,6 +254,9 @@ def test_a_duel_is_told_in_gains(stored):
     assert "on one side of 0 at 1 of them for MFMB-Net and at 0" in words
     assert cells.at[0, "p, seeds and clips"] == "0.030"  # three rows
     assert cells.at[0, "p, seeds"] == "0.600"
+    own = duels.duel_table(*names).data
+    assert own.loc[own["metric"] == "MAE", "p_holm"].tolist() == [0.03, 0.03, 0.03]
+    assert own.loc[own["metric"] != "MAE", "p_holm"].isna().all()
     assert cells.at[0, "MFMB-Net better (MAE)"] == "100% [50% to 100%]"
     assert duels.duel_picture(*names).alt == words
     assert duels.duel_picture("MFMB-Net", "MIT-FRNet", "sims", "clip-context") is None

@@ -610,7 +610,7 @@ def test_tables_and_their_downloads_say_the_same(visits):
             rows = csv.reader(io.StringIO(content))
             values = {v for row in rows for v in map(as_float, row) if v is not None}
             numbers = (
-                re.match(r"\s*(-?\d+\.\d{2,})(?! [MGk])", c) for c in table["cells"]
+                re.match(r"\s*\+?(-?\d+\.\d{2,})(?! [MGk])", c) for c in table["cells"]
             )
             text = next((n.group(1) for n in numbers if n), None)
             if text is None:

@@ -41,6 +41,7 @@ FEW = rules().seeds
 """Seeds below which nothing is said of other seeds."""
 
 _P_VALUES = ("p, seeds and clips", "p, seeds")
+_CORRECTED = ("p_holm", "p_seeds_holm")
 
 LINEAR = "text-linear"
 """The reference that a network has to beat."""
@@ -70,14 +71,16 @@ def duel_table(first: str, second: str, dataset: str, view: str) -> Shown:
     if own.empty:
         return not_run(in_view(f"matrix-{dataset}", view))
     metrics = ["MAE", "Corr", "Mult_acc_5"]
-    p_values, rows = _p_values(own), []
+    own, rows = _with_corrected(own), []
     for at, group in own.groupby("at", sort=False):
         by = group.set_index("metric")
         row = {"At": _place(at)}
         for metric in metrics:
             row[METRICS[metric].name] = gain_with_interval(metric, by.loc[metric])
         mae = by.loc["MAE"]
-        row |= dict(zip(_P_VALUES, p_values[at], strict=True))
+        for name, corrected in zip(_P_VALUES, _CORRECTED, strict=True):
+            p = mae[corrected]
+            row[name] = MISSING if np.isnan(p) else f"{p:.3f}"
         bounds = f" [{mae['better_lo']:.0%} to {mae['better_hi']:.0%}]"
         row[f"{first} better (MAE)"] = f"{mae['better']:.0%}{bounds}"
         row["Seeds"] = str(int(mae["n"]))
@@ -104,13 +107,14 @@ def against_linear_tables(dataset: str, view: str) -> list[Shown]:
     ]
 
 
-def _p_values(own: pd.DataFrame) -> dict[str, list[str]]:
-    """Return p-values of MAE by place, each kind corrected for the number of places."""
-    mae = own[own["metric"] == "MAE"].set_index("at")
-    enough = mae["n"] >= FEW
-    kinds = [holm(mae[kind].where(enough)) for kind in ("p", "p_seeds")]
-    texts = [[MISSING if np.isnan(p) else f"{p:.3f}" for p in kind] for kind in kinds]
-    return dict(zip(mae.index, map(list, zip(*texts, strict=True)), strict=True))
+def _with_corrected(own: pd.DataFrame) -> pd.DataFrame:
+    """Add the p-values of MAE, each kind corrected for the number of places."""
+    own = own.copy()
+    counts = (own["metric"] == "MAE") & (own["n"] >= FEW)
+    for kind, corrected in zip(("p", "p_seeds"), _CORRECTED, strict=True):
+        own[corrected] = np.nan
+        own.loc[counts, corrected] = holm(own.loc[counts, kind])
+    return own
 
 
 def _place(at: str) -> str:
