@@ -17,7 +17,7 @@ from msa.bench.timing import PLAIN, Job, entry_of, measure, trained_models
 from msa.cli import main
 from msa.data.contract import MODALITIES
 from msa.data.load import MissingData, load
-from msa.models.attention import attend
+from msa.models.attend import Attention
 from msa.models.base import Shape
 from msa.models.blocks import OTHERS
 from msa.models.layers import count_parameters
@@ -58,7 +58,10 @@ def test_attention_costs_two_products_for_torchs_own_and_for_ours():
     products = 2 * (2 * 3 * 5 * 7 * 4)  # scores, then the mean of the values
     torchs = nn.functional.scaled_dot_product_attention
     assert macs(lambda: torchs(q, k, v)) == products
-    assert macs(lambda: attend(q, k, v, torch.zeros(2, 1, 1, 7), 0.0)) == products
+    asked, told = (Steps(torch.ones(2, n, dtype=torch.bool)) for n in (5, 7))
+    ours = Attention(asked, told, heads=3)
+    packed = torch.randn(2 * 5, 3 * 4), torch.randn(2 * 7, 2 * 3 * 4)
+    assert macs(lambda: ours(*packed)) == products
 
 
 @pytest.mark.parametrize(("cell", "gates"), [("gru", 3), ("lstm", 4)])

@@ -240,10 +240,11 @@ class Digit(nn.Module):
         super().__init__()
         self.digit, self.rows = digit, 0
 
-    def forward(self, x, steps):
+    def forward(self, x, steps, leading=None):
         self.rows = len(x)
         assert steps.mask.sum() == self.rows
-        return 10 * x + self.digit
+        wanted = self.rows if leading is None else leading.mask.sum()
+        return 10 * x[:wanted] + self.digit
 
 
 def test_the_order_of_the_hub_spells_one_two_three():

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from msa.data.contract import MODALITIES, padding_mask
-from msa.models.attention import _Attention
+from msa.models.attend import Attention, causal_bias
+from msa.models.attention import EncoderBank
 from msa.models.base import Batch, Shape
 from msa.models.layers import keep_mask
 from msa.models.mit_frnet import gaussian_kl, resample
@@ -204,23 +205,80 @@ def test_bidirectional_layers_equal_torch_on_packed_sequences():
         )
 
 
-def test_attention_equals_torch_and_so_do_its_gradients():
+def attention_and_torchs(q_lengths, k_lengths, heads=2, causal=False):
+    """Our packed attention and torch's padded one on the same random sequences."""
     torch.manual_seed(2)
+    asked, told = (
+        Steps(padding_mask(lengths, int(lengths.max())))
+        for lengths in (q_lengths, k_lengths)
+    )
     q, k, v = (
-        torch.randn(3, 2, n, 5, dtype=torch.double, requires_grad=True)
-        for n in (4, 6, 6)
+        torch.randn(steps.batch, steps.steps, 5 * heads, dtype=torch.double)
+        for steps in (asked, told, told)
     )
-    mask = padding_mask(torch.tensor([6, 2, 1]), 6)
-    steps = Steps(mask)
-    ours = _Attention.apply(q, k, v, steps.bias.double(), 0.0)
-    theirs = nn.functional.scaled_dot_product_attention(
-        q, k, v, mask[:, None, None], scale=1.0
+    packed = asked.pack(q).requires_grad_(), told.pack(torch.cat([k, v], -1))
+    packed[1].requires_grad_()
+    mask = told.mask[:, None, None]
+    if causal:
+        mask = mask & (causal_bias(asked.steps, told.steps, "cpu") == 0)
+    by_head = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))
+    q, k, v = (x.clone().requires_grad_() for x in by_head)
+    theirs = nn.functional.scaled_dot_product_attention(q, k, v, mask, scale=1.0)
+    theirs = asked.pack(theirs.transpose(1, 2).flatten(2))
+    ours = Attention(asked, told, heads, causal)
+    pad = [lambda x, s=s: s.pad(x).unflatten(-1, (-1, 5)) for s in (asked, told)]
+    return ours, packed, theirs, (q, k, v), pad
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_attention_equals_torch_and_so_do_its_gradients(causal):
+    q_lengths, k_lengths = torch.tensor([4, 1, 3]), torch.tensor([6, 2, 1])
+    attention, packed, theirs, (q, k, v), pad = attention_and_torchs(
+        q_lengths, k_lengths, causal=causal
     )
+    ours = attention(*packed)
     torch.testing.assert_close(ours, theirs)
     weight = torch.randn_like(ours)
-    expected = torch.autograd.grad((theirs * weight).sum(), (q, k, v))
-    got = torch.autograd.grad((ours * weight).sum(), (q, k, v))
-    torch.testing.assert_close(got, expected)
+    to_q, to_k, to_v = torch.autograd.grad((theirs * weight).sum(), (q, k, v))
+    got_q, got_kv = torch.autograd.grad((ours * weight).sum(), packed)
+    torch.testing.assert_close(pad[0](got_q).transpose(1, 2), to_q)
+    both = torch.cat([to_k, to_v], 1)
+    torch.testing.assert_close(pad[1](got_kv).transpose(1, 2), both)
+
+
+def test_samples_of_like_length_are_grouped_and_nothing_else_changes():
+    lengths = torch.tensor([*range(1, 24), 60])
+    attention, packed, theirs, *_ = attention_and_torchs(lengths, lengths, heads=3)
+    groups = attention.layout.groups
+    assert len(groups) > 2
+    assert torch.cat(groups).sort().values.tolist() == list(range(24))
+    scores = [len(own) * int(lengths[own].max()) ** 2 for own in groups]
+    assert sum(scores) < 24 * 60**2 / 3
+    torch.testing.assert_close(attention(*packed), theirs)
+
+
+def test_groups_change_no_draw_of_dropout(monkeypatch):
+    lengths = torch.tensor([*range(1, 24), 60])
+    results = []
+    for most in (1, 6):
+        monkeypatch.setattr("msa.models.attend.MOST_GROUPS", most)
+        attention, packed, *_ = attention_and_torchs(lengths, lengths)
+        torch.manual_seed(4)
+        mixed = attention(*packed, p=0.3)
+        gradients = torch.autograd.grad(mixed.square().sum(), packed)
+        results.append((len(attention.layout.groups), mixed, *gradients))
+    (one, *alone), (several, *grouped) = results
+    assert one == 1 < several
+    torch.testing.assert_close(grouped, alone)
+
+
+def test_leading_rows_alone_are_what_all_rows_give_there():
+    torch.manual_seed(5)
+    bank = EncoderBank(1, 6, 2, 2, (0.0,)).eval()
+    steps = Steps(padding_mask(torch.tensor([5, 2, 3]), 5)).behind_hub(2)
+    x = torch.randn(len(steps.rows), 6)
+    hub = Steps.full(3, 2, x.device)
+    torch.testing.assert_close(bank(x, steps, leading=hub), bank(x, steps)[:, :6])
 
 
 def test_dropout_mask_keeps_the_share_it_should_and_the_mean():

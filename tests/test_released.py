@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from msa.models.attention import EncoderBank, causal_bias, embed
+from msa.models.attend import causal_bias
+from msa.models.attention import EncoderBank, embed
 from msa.models.blocks import BatchAxisReconstruction, SequenceSwitches
 from msa.models.mfmb_net_released import Repeated
 from msa.models.mit_frnet import GaussianToMean

@@ -1,8 +1,7 @@
 """Transformer encoders, several side by side, over packed sequences.
 
-Sizes in comments: ``B`` samples, ``T`` steps of the query sequence, ``S`` steps of a
-source sequence, ``P`` real steps of all samples together, ``d`` width, ``h`` heads,
-``c`` channels of a head, ``E`` encoders side by side. A sample's result is untouched by
+Sizes in comments: ``P`` real steps of all samples together, ``d`` width, ``E`` encoders
+side by side. A sample's result is untouched by
 its batch neighbours and by padding.
 
 At the sizes of these models (width 30, a dozen steps) much time goes into the number of
@@ -18,8 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from msa.models.layers import dropout, keep_mask
-from msa.models.steps import PADDED_SCORE, Steps
+from msa.models.attend import Attention
+from msa.models.layers import dropout
+from msa.models.steps import Steps
 
 
 def sinusoid(steps: int, width: int, device: torch.device) -> Tensor:
@@ -34,17 +34,6 @@ def sinusoid(steps: int, width: int, device: torch.device) -> Tensor:
     angles = torch.arange(1, steps + 1, device=device)[:, None] * rates  # (T, d/2)
     codes = torch.cat([angles.sin(), angles.cos()], 1)
     return F.pad(codes, (0, width - codes.shape[1]))
-
-
-def causal_bias(queries: int, keys: int, device: torch.device) -> Tensor:
-    """Additive mask (1, 1, T, S): step i sees the steps j <= i + |S - T|.
-
-    The offset is MulT's, for sequences of different padded lengths.
-    """
-    unseen = torch.ones(queries, keys, dtype=torch.bool, device=device)
-    unseen = unseen.triu(1 + abs(keys - queries))
-    bias = torch.zeros(queries, keys, device=device)
-    return bias.masked_fill_(unseen, PADDED_SCORE)[None, None]
 
 
 class StackedLinear(nn.Module):
@@ -92,66 +81,6 @@ class StackedLinear(nn.Module):
 def normalise(x: Tensor) -> Tensor:
     """Layer normalisation without gain and offset, over the last axis."""
     return F.layer_norm(x, x.shape[-1:])
-
-
-class _Attention(torch.autograd.Function):
-    """Masked attention on the CPU, with few passes over the weights.
-
-    ``torch.softmax`` leaves its vectorised path for the short rows that are usual here,
-    and autograd would keep four copies of the weights; this keeps one (and the mask).
-    """
-
-    @staticmethod
-    def forward(ctx, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, p: float) -> Tensor:  # noqa: ANN001
-        shape = q.shape
-        q, k, v = (x.flatten(0, 1) for x in (q, k, v))  # (B·h, ·, c)
-        weights = torch.bmm(q, k.transpose(1, 2))
-        weights.view(*shape[:3], -1).add_(bias)
-        weights.sub_(weights.amax(-1, keepdim=True)).exp_()
-        weights.div_(weights.sum(-1, keepdim=True))
-        keep = keep_mask(weights.shape, p) if p > 0 else None
-        ctx.save_for_backward(q, k, v, weights, keep)
-        mixed = torch.bmm(weights if keep is None else weights * keep, v)
-        return mixed.view(shape)
-
-    @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple:  # noqa: ANN001
-        q, k, v, weights, keep = ctx.saved_tensors
-        batch, heads = grad.shape[:2]
-        grad = grad.flatten(0, 1)
-        used = weights if keep is None else weights * keep
-        grad_v = torch.bmm(used.transpose(1, 2), grad)
-        scores = torch.bmm(grad, v.transpose(1, 2))
-        if keep is not None:
-            scores.mul_(keep)
-        scores.mul_(weights)  # softmax: w * (g - sum(w * g))
-        scores.sub_(weights * scores.sum(-1, keepdim=True))
-        grad_q = torch.bmm(scores, k)
-        grad_k = torch.bmm(scores.transpose(1, 2), q)
-        parts = (x.unflatten(0, (batch, heads)) for x in (grad_q, grad_k, grad_v))
-        return *parts, None, None
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, p: float) -> Tensor:
-    """Scaled dot-product attention.
-
-    Parameters
-    ----------
-    q : Tensor, shape (B, h, T, c)
-        Already scaled by 1 / sqrt(c).
-    k, v : Tensor, shape (B, h, S, c)
-    bias : Tensor, shape (B, 1, 1, S) or (B, 1, T, S)
-        :attr:`Steps.bias` of the keys, plus :func:`causal_bias` if steps have an order.
-    p : float
-        Dropout on the attention weights (0 in evaluation).
-
-    Returns
-    -------
-    Tensor, shape (B, h, T, c)
-    """
-    if q.is_cuda:
-        return F.scaled_dot_product_attention(q, k, v, bias, dropout_p=p, scale=1.0)
-    return _Attention.apply(q, k, v, bias, p)
 
 
 class EncoderLayer(nn.Module):
@@ -210,16 +139,12 @@ class EncoderBank(nn.Module):
         self.last_gain = nn.Parameter(torch.ones(count, 1, width))
         self.last_offset = nn.Parameter(torch.zeros(count, 1, width))
 
-    def split_heads(self, x: Tensor, steps: Steps) -> Tensor:
-        """Unpack (..., P, d) to (..., B, h, T, d/h)."""
-        padded = steps.pad(x).unflatten(-1, (self.heads, -1))
-        return padded.transpose(-2, -3).contiguous()
-
     def forward(
         self,
         x: Tensor,
         steps: Steps,
         sources: tuple[tuple[Tensor, Steps] | None, ...] = (None,),
+        leading: Steps | None = None,
     ) -> Tensor:
         """Run all encoders.
 
@@ -231,46 +156,60 @@ class EncoderBank(nn.Module):
             Of the query sequences.
         sources : tuple of length E
             None for self-attention, else (packed sequences, their steps).
+        leading : Steps, optional
+            Of the first rows of ``x``, where these alone are read afterwards: the last
+            layer then works on them alone. All rows when left out.
 
         Returns
         -------
-        Tensor, shape (E, P, d)
+        Tensor, shape (E, P, d), P being the leading rows where these are asked for
         """
-        rows, width = x.shape
-        scale = (width // self.heads) ** -0.5
-        x = x.expand(self.count, rows, width)
+        x = x.expand(self.count, *x.shape)
         read = [None if s is None else normalise(s[0]) for s in sources]
-        biases = [
-            self._bias(steps, steps if s is None else s[1], x.device) for s in sources
-        ]
-        for layer in self.layers:
-            seen = normalise(x)  # (E, P, d)
-            q = self.split_heads(layer.query(seen) * scale, steps)  # (E, B, h, T, c)
-            # Unbound at once: picking one encoder at a time would fill a gradient of
-            # all of them with zeros, once for each.
-            weight, offset = (x.unbind() for x in layer.key_value.folded())
-            heads = []
-            for e, (own, source, query) in enumerate(
-                zip(seen.unbind(), sources, q.unbind(), strict=True)
-            ):
-                keys = own if read[e] is None else read[e]
-                where = steps if source is None else source[1]
-                kv = torch.addmm(offset[e], keys, weight[e])  # (P_s, 2d)
-                k, v = (self.split_heads(half, where) for half in kv.chunk(2, -1))
-                p = self.attention_dropout[e] if self.training else 0.0
-                heads.append(attend(query, k, v, biases[e], p))
-            mixed = torch.stack(heads).transpose(2, 3).flatten(3)  # (E, B, T, d)
-            mixed = layer.out(steps.pack(mixed))
-            x = x + self._drop(mixed, self.residual_dropout)
-            hidden = layer.expand(normalise(x)).relu()
-            hidden = layer.contract(self._drop(hidden, self.relu_dropout))
-            x = x + self._drop(hidden, self.residual_dropout)
+        keys = [steps if s is None else s[1] for s in sources]
+        attentions = self._attentions(steps, keys)
+        *layers, last = self.layers
+        for layer in layers:
+            x = self._layer(layer, x, normalise(x), read, attentions)
+        seen = normalise(x)  # (E, P, d)
+        if leading is not None:
+            attentions = self._attentions(leading, keys)
+            x = x[:, : len(leading.rows)]
+        x = self._layer(last, x, seen, read, attentions)
         return normalise(x) * self.last_gain + self.last_offset
 
-    def _bias(self, queries: Steps, keys: Steps, device: torch.device) -> Tensor:
-        if not self.causal:
-            return keys.bias
-        return keys.bias + causal_bias(queries.steps, keys.steps, device)
+    def _attentions(self, queries: Steps, keys: list[Steps]) -> list[Attention]:
+        """Return the attention of every encoder."""
+        return [Attention(queries, own, self.heads, self.causal) for own in keys]
+
+    def _layer(
+        self,
+        layer: EncoderLayer,
+        x: Tensor,
+        seen: Tensor,
+        read: list[Tensor | None],
+        attentions: list[Attention],
+    ) -> Tensor:
+        """Run one layer of all encoders on the first rows of what they have seen.
+
+        ``x`` is (E, P, d), ``seen`` the normalised sequences, (E, P or more, d), and
+        ``read`` those of the sources.
+        """
+        scale = (x.shape[-1] // self.heads) ** -0.5
+        q = layer.query(seen[:, : x.shape[1]]) * scale  # (E, P, d)
+        # Unbound at once: picking one encoder at a time would fill a gradient of all
+        # of them with zeros, once for each.
+        weight, offset = (part.unbind() for part in layer.key_value.folded())
+        mixed = []
+        for e, (own, query) in enumerate(zip(seen.unbind(), q.unbind(), strict=True)):
+            keys = own if read[e] is None else read[e]
+            kv = torch.addmm(offset[e], keys, weight[e])  # (P_s, 2d)
+            p = self.attention_dropout[e] if self.training else 0.0
+            mixed.append(attentions[e](query, kv, p))  # (P, d)
+        x = x + self._drop(layer.out(torch.stack(mixed)), self.residual_dropout)
+        hidden = layer.expand(normalise(x)).relu()
+        hidden = layer.contract(self._drop(hidden, self.relu_dropout))
+        return x + self._drop(hidden, self.residual_dropout)
 
     def _drop(self, x: Tensor, p: float) -> Tensor:
         return dropout(x, p, self.training)
@@ -323,8 +262,8 @@ class TransformerEncoder(nn.Module):
             1, width, heads, layers, (attention,), relu, residual, causal
         )
 
-    def forward(self, x: Tensor, steps: Steps) -> Tensor:
-        """Encode packed sequences (P, d) into (P, d)."""
+    def forward(self, x: Tensor, steps: Steps, leading: Steps | None = None) -> Tensor:
+        """Encode packed sequences (P, d) into (P, d), or the ``leading`` rows alone."""
         if self.positions:
             x = embed(x, steps, 0.0, self.training, self.skip_zeros)
-        return self.bank(x, steps)[0]
+        return self.bank(x, steps, leading=leading)[0]

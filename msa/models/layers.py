@@ -18,18 +18,27 @@ from torch import Tensor, nn
 from msa.models.steps import Steps
 
 
-def keep_mask(shape: tuple[int, ...] | torch.Size, p: float) -> Tensor:
-    """Draw a dropout mask on the CPU: 1 / (1 - p) where kept, else 0.
-
-    One 64-bit draw decides four elements; ``p`` is met to within 2^-16. Integer and
-    float passes only, because passes over booleans are not vectorised.
-    """
+def draw_lanes(shape: tuple[int, ...] | torch.Size) -> Tensor:
+    """Draw 16 random bits for every element on the CPU, int16; 64 bits serve four."""
     count = math.prod(shape)
     draws = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
-    lanes = draws.view(torch.int16)[:count].view(shape).float()
+    return draws.view(torch.int16)[:count].view(shape)
+
+
+def kept(lanes: Tensor, p: float) -> Tensor:
+    """Turn random bits into a dropout mask: 1 / (1 - p) where kept, else 0.
+
+    ``p`` is met to within 2^-16. Integer and float passes only, because passes over
+    booleans are not vectorised.
+    """
     first_kept = round(p * 2**16) - 2**15
     scale = 1 / (1 - p)
-    return lanes.sub_(first_kept - 1).mul_(scale).clamp_(0, scale)
+    return lanes.float().sub_(first_kept - 1).mul_(scale).clamp_(0, scale)
+
+
+def keep_mask(shape: tuple[int, ...] | torch.Size, p: float) -> Tensor:
+    """Draw a dropout mask on the CPU: 1 / (1 - p) where kept, else 0."""
+    return kept(draw_lanes(shape), p)
 
 
 def dropout(x: Tensor, p: float, training: bool) -> Tensor:

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from msa.data.contract import MODALITIES
-from msa.models.attention import TransformerEncoder, attend, embed
+from msa.models.attend import Attention
+from msa.models.attention import TransformerEncoder, embed
 from msa.models.base import Batch, Outputs, Shapes
 from msa.models.blocks import (
     OTHERS,
@@ -187,11 +188,12 @@ class MacroFusion(nn.Module):
         batch, tokens = steps["text"].batch, self.tokens
         h, steps = self.lengths(h, steps)
         hub = self.hub.begin(batch, h["text"])  # (B·k, 3d)
+        hub_steps = Steps.full(batch, tokens, hub.device)
         for m in self.order:
             sequence = self.prepare[m](h[m], steps[m])  # eq. 3, (P, 3d)
             joined = torch.cat([hub, sequence])  # (B·k + P, 3d)
-            joined = self.carry[m](joined, steps[m].behind_hub(tokens))
-            hub = joined[: batch * tokens]  # eqs. 4-6
+            # eqs. 4-6: of what this encodes, the hub alone is carried on
+            hub = self.carry[m](joined, steps[m].behind_hub(tokens), hub_steps)
         return self.hub.read(hub.view(batch, tokens, self.width))  # eq. 7
 
 
@@ -294,10 +296,10 @@ class ModalityReconstruction(nn.Module):
 
     def forward(self, x: Tensor, steps: Steps) -> Tensor:
         """Map packed (P, width) to (P, outputs)."""
-        qkv = steps.pad(self.qkv(x))[:, None]  # (B, 1, T, 3·width)
-        q, k, v = qkv.chunk(3, -1)
-        recalled = attend(q * x.shape[-1] ** -0.5, k, v, steps.bias, 0.0)  # eq. 14
-        return self.ffn(steps.real.pack(recalled[:, 0]))  # eq. 15
+        width = x.shape[-1]
+        q, kv = self.qkv(x).split([width, 2 * width], -1)
+        recalled = Attention(steps, steps, heads=1)(q * width**-0.5, kv)  # eq. 14
+        return self.ffn(steps.only_real(recalled))  # eq. 15
 
 
 class TimeReconstruction(nn.Module):

@@ -85,10 +85,10 @@ class Repeated(nn.Module):
         super().__init__()
         self.encoder, self.times = encoder, times
 
-    def forward(self, x: Tensor, steps: Steps) -> Tensor:
-        """Encode packed sequences (P, d)."""
-        for _ in range(self.times):
-            x = self.encoder(x, steps)
+    def forward(self, x: Tensor, steps: Steps, leading: Steps | None = None) -> Tensor:
+        """Encode packed sequences (P, d), the last time the ``leading`` rows alone."""
+        for turn in range(1, self.times + 1):
+            x = self.encoder(x, steps, leading if turn == self.times else None)
         return x
 
 
