@@ -334,7 +334,8 @@ def study_verify(options: argparse.Namespace) -> int:
     if drifted:
         print(
             "A change since they were published gives other numbers. If it is meant "
-            "to, raise PROTOCOL (msa/train/config.py) and publish the runs anew."
+            "to, raise PROTOCOL (msa/train/config.py) and publish the runs anew; if it "
+            "only rounds otherwise, raise ROUNDING (msa/train/environment.py)."
         )
     return 1 if drifted else 0
 

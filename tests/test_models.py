@@ -272,6 +272,14 @@ def test_groups_change_no_draw_of_dropout(monkeypatch):
     torch.testing.assert_close(grouped, alone)
 
 
+def test_padded_attention_of_a_gpu_gives_the_same():
+    lengths = torch.tensor([7, 2, 4])
+    attention, packed, theirs, *_ = attention_and_torchs(lengths, lengths)
+    attention.layout = None  # as where sequences are on a GPU
+    attention.bias = attention.bias.double()
+    torch.testing.assert_close(attention(*packed), theirs)
+
+
 def test_leading_rows_alone_are_what_all_rows_give_there():
     torch.manual_seed(5)
     bank = EncoderBank(1, 6, 2, 2, (0.0,)).eval()

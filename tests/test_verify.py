@@ -73,6 +73,15 @@ def test_a_bit_is_a_drift_on_the_same_machine(made, results):
     assert check.now - check.published == pytest.approx(1e-4, abs=1e-6)
 
 
+def test_code_that_rounds_otherwise_owes_no_bits(made, tmp_path):
+    before = changed(made["FC(A)"])
+    del before.environment["rounding"]  # as runs from before the number had it
+    folder = published(tmp_path, before)
+    (check,) = verify(None, 1, folder, lambda _: changed(made["FC(A)"], 1e-6))
+    assert not check.exact
+    assert not check.drifted
+
+
 @pytest.mark.parametrize(("mae", "drifted"), [(0.019, False), (0.021, True)])
 def test_a_reference_on_other_versions_may_differ_a_little(
     made, tmp_path, mae, drifted

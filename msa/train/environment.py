@@ -18,6 +18,11 @@ from msa.data.paths import repo_root
 PACKAGES = ("torch", "numpy", "transformers", "pandas", "scikit-learn")
 """Packages whose version can change a number."""
 
+ROUNDING = 2
+"""Raised by a change that computes the same and rounds otherwise, such as sums in
+another order: runs made before it are compared like those of another processor. Runs
+without the number are from before it was raised first."""
+
 # Only these can change what a run computes; edited pages or results do not count.
 _CODE = ("msa", "pyproject.toml", "requirements.txt")
 
@@ -44,9 +49,9 @@ def environment(device: str = "cpu") -> dict[str, str | int | bool | None]:
     dict of str to str, int, bool or None
         ``python``, ``platform``, one version per name in ``PACKAGES`` (None if not
         installed), ``device`` (its type), ``device_name``, ``cpu``, ``threads``,
-        ``commit`` (None outside a git checkout) and ``dirty`` (True if tracked code
-        differs from the commit; None outside a checkout). No names of hosts, users or
-        folders: the description is published.
+        ``rounding`` (:data:`ROUNDING`), ``commit`` (None outside a git checkout) and
+        ``dirty`` (True if tracked code differs from the commit; None outside a
+        checkout). No names of hosts, users or folders: the description is published.
     """
     kind = torch.device(device).type
     commit, dirty = _commit(repo_root())
@@ -60,6 +65,7 @@ def environment(device: str = "cpu") -> dict[str, str | int | bool | None]:
         ),
         "cpu": _cpu_model(),
         "threads": torch.get_num_threads(),
+        "rounding": ROUNDING,
         "commit": commit,
         "dirty": dirty,
     }
