@@ -17,7 +17,7 @@ from msa.bench.timing import PLAIN, Job, entry_of, measure, trained_models
 from msa.cli import main
 from msa.data.contract import MODALITIES
 from msa.data.load import MissingData, load
-from msa.models.attend import Attention
+from msa.models.attention import Attention
 from msa.models.base import Shape
 from msa.models.blocks import OTHERS
 from msa.models.layers import count_parameters

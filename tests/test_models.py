@@ -7,14 +7,14 @@ import torch
 from torch import nn
 
 from msa.data.contract import MODALITIES, padding_mask
-from msa.models.attend import Attention, causal_bias
-from msa.models.attention import EncoderBank
+from msa.models.attention import Attention, causal_bias
 from msa.models.base import Batch, Shape
 from msa.models.layers import keep_mask
 from msa.models.mit_frnet import gaussian_kl, resample
 from msa.models.recurrent import BiRNN
 from msa.models.registry import MODELS, UnknownModel, model_entry
 from msa.models.steps import Steps
+from msa.models.transformer import EncoderBank
 
 SHAPES = {"text": Shape(20, 24), "audio": Shape(9, 7), "vision": Shape(12, 5)}
 TRAINED = [
@@ -261,7 +261,7 @@ def test_groups_change_no_draw_of_dropout(monkeypatch):
     lengths = torch.tensor([*range(1, 24), 60])
     results = []
     for most in (1, 6):
-        monkeypatch.setattr("msa.models.attend.MOST_GROUPS", most)
+        monkeypatch.setattr("msa.models.attention.MOST_GROUPS", most)
         attention, packed, *_ = attention_and_torchs(lengths, lengths)
         torch.manual_seed(4)
         mixed = attention(*packed, p=0.3)
@@ -287,6 +287,9 @@ def test_leading_rows_alone_are_what_all_rows_give_there():
     x = torch.randn(len(steps.rows), 6)
     hub = Steps.full(3, 2, x.device)
     torch.testing.assert_close(bank(x, steps, leading=hub), bank(x, steps)[:, :6])
+    causal = EncoderBank(1, 6, 2, 2, (0.0,), causal=True)
+    with pytest.raises(ValueError, match="leading"):
+        causal(x, steps, leading=hub)
 
 
 def test_dropout_mask_keeps_the_share_it_should_and_the_mean():

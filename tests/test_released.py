@@ -5,13 +5,13 @@ import math
 import pytest
 import torch
 
-from msa.models.attend import causal_bias
-from msa.models.attention import EncoderBank, embed
+from msa.models.attention import causal_bias
 from msa.models.blocks import BatchAxisReconstruction, SequenceSwitches
 from msa.models.mfmb_net_released import Repeated
 from msa.models.mit_frnet import GaussianToMean
 from msa.models.registry import MODELS, model_entry
 from msa.models.steps import Steps
+from msa.models.transformer import EncoderBank, embed
 from msa.train.config import RunConfig
 from msa.train.run import run, splits_of
 from msa.train.trainer import _Pass

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from msa.data.contract import MODALITIES
-from msa.models.attention import sinusoid
 from msa.models.base import Batch, Model, Outputs, Shapes
 from msa.models.blocks import (
     OTHERS,
@@ -30,6 +29,7 @@ from msa.models.blocks import (
 )
 from msa.models.layers import smooth_l1
 from msa.models.tfr_net import TFRNetHyper
+from msa.models.transformer import sinusoid
 
 
 class Layer(nn.Module):

@@ -1,269 +1,256 @@
-"""Transformer encoders, several side by side, over packed sequences.
+"""Attention from one packed sequence to another, samples of like length together.
 
-Sizes in comments: ``P`` real steps of all samples together, ``d`` width, ``E`` encoders
-side by side. A sample's result is untouched by
-its batch neighbours and by padding.
+Sizes in comments: ``B`` samples, ``T`` steps of the query sequence, ``S`` steps of a
+source sequence, ``P`` real steps of all samples together, ``d`` width, ``h`` heads,
+``c = d/h`` channels of a head, ``n`` samples of a group.
 
-At the sizes of these models (width 30, a dozen steps) much time goes into the number of
-operations, not into arithmetic: encoders that run side by side share one stacked
-product per layer.
+Most scores of a batch that is padded to its longest sentence are padding: their number
+grows with the square of the length. On the CPU the samples are therefore put into
+groups of like length, each padded to its own longest sequence.
 """
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from msa.models.attend import Attention
-from msa.models.layers import dropout
-from msa.models.steps import Steps
+from msa.models.layers import draw_lanes, kept
+from msa.models.steps import PADDED_SCORE, Steps
+
+MOST_GROUPS = 6
+SCORES_PER_GROUP = 4096
+"""Padded scores of one head that are worth a group of their own: with fewer, the
+operations of another group cost more than the padding that it saves."""
+
+WORTH_GROUPING = 0.75
+"""Largest share of real scores among the padded ones with which grouping pays."""
 
 
-def sinusoid(steps: int, width: int, device: torch.device) -> Tensor:
-    """Sinusoidal positions (T, d), sines in the first half, cosines in the second.
+def causal_bias(queries: int, keys: int, device: torch.device) -> Tensor:
+    """Additive mask (1, 1, T, S): step i sees the steps j <= i + |S - T|.
 
-    Positions count from 1, so that no step has the code of an absent one (zeros).
+    The offset is MulT's, for sequences of different padded lengths.
     """
-    half = width // 2
-    rates = torch.exp(
-        torch.arange(half, device=device) * (-math.log(10000.0) / max(half - 1, 1))
-    )
-    angles = torch.arange(1, steps + 1, device=device)[:, None] * rates  # (T, d/2)
-    codes = torch.cat([angles.sin(), angles.cos()], 1)
-    return F.pad(codes, (0, width - codes.shape[1]))
+    unseen = torch.ones(queries, keys, dtype=torch.bool, device=device)
+    unseen = unseen.triu(1 + abs(keys - queries))
+    bias = torch.zeros(queries, keys, device=device)
+    return bias.masked_fill_(unseen, PADDED_SCORE)[None, None]
 
 
-class StackedLinear(nn.Module):
-    """``E`` affine maps side by side, each with a layer norm in front if asked.
+class Attention:
+    """Scaled dot-product attention between the sequences of two :class:`Steps`.
 
-    The norm's gain and offset are folded into the map, so that one normalisation of
-    the input serves all of them: W(gx + b) + c = (Wg)x + (Wb + c).
+    Made once for a batch and used for every layer: which samples go together, and where
+    their rows are put, depends on the lengths alone.
 
     Parameters
     ----------
-    count : int
-        Number of maps ``E``.
-    inputs, outputs : int
-        Widths.
-    norm : bool
-        Whether each map has a layer norm of its own in front; the input must then
-        come through :func:`normalise`.
-    """
-
-    def __init__(
-        self, count: int, inputs: int, outputs: int, norm: bool = False
-    ) -> None:
-        super().__init__()
-        bound = math.sqrt(6 / (inputs + outputs))  # Xavier uniform
-        self.weight = nn.Parameter(torch.empty(count, inputs, outputs))
-        nn.init.uniform_(self.weight, -bound, bound)
-        self.bias = nn.Parameter(torch.zeros(count, 1, outputs))
-        self.gain = nn.Parameter(torch.ones(count, inputs, 1)) if norm else None
-        self.offset = nn.Parameter(torch.zeros(count, 1, inputs)) if norm else None
-
-    def folded(self) -> tuple[Tensor, Tensor]:
-        """Return weight (E, inputs, outputs), bias (E, 1, outputs), norm folded in."""
-        if self.gain is None:
-            return self.weight, self.bias
-        return self.weight * self.gain, torch.baddbmm(
-            self.bias, self.offset, self.weight
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (E, M, inputs) to (E, M, outputs)."""
-        weight, bias = self.folded()
-        return torch.baddbmm(bias, x, weight)
-
-
-def normalise(x: Tensor) -> Tensor:
-    """Layer normalisation without gain and offset, over the last axis."""
-    return F.layer_norm(x, x.shape[-1:])
-
-
-class EncoderLayer(nn.Module):
-    """One pre-norm Transformer layer of ``E`` encoders side by side."""
-
-    def __init__(self, count: int, width: int) -> None:
-        super().__init__()
-        self.query = StackedLinear(count, width, width, norm=True)
-        self.key_value = StackedLinear(count, width, 2 * width, norm=True)
-        self.out = StackedLinear(count, width, width)
-        self.expand = StackedLinear(count, width, 4 * width, norm=True)
-        self.contract = StackedLinear(count, 4 * width, width)
-
-
-class EncoderBank(nn.Module):
-    """``E`` Transformer encoders that read the same query sequence, side by side.
-
-    Encoder ``e`` attends either to itself (self-attention, ``source`` None) or to a
-    source sequence, whose keys and values are taken from its embedding in every layer.
-    A layer is: norm, attention, dropout, residual; norm, FFN (width 4d, ReLU), dropout,
-    residual; a last norm closes the stack (MulT's encoder, which both papers reuse).
-    The norm in front of attention has one gain and offset for queries, another for
-    keys and values.
-
-    Parameters
-    ----------
-    count : int
-        Number of encoders ``E``.
-    width, heads, layers : int
-    attention_dropout : sequence of float, length E
-        On the attention weights of each encoder.
-    relu_dropout, residual_dropout : float
+    queries, keys : Steps
+        Of the sequences that ask and that are asked.
+    heads : int
     causal : bool
         Whether a step sees no later ones (released variants).
     """
 
     def __init__(
-        self,
-        count: int,
-        width: int,
-        heads: int,
-        layers: int,
-        attention_dropout: tuple[float, ...],
-        relu_dropout: float = 0.0,
-        residual_dropout: float = 0.0,
-        causal: bool = False,
+        self, queries: Steps, keys: Steps, heads: int, causal: bool = False
     ) -> None:
-        super().__init__()
-        if width % heads:
-            raise ValueError(f"width {width} is not divisible by {heads} heads")
-        self.count, self.heads = count, heads
-        self.attention_dropout = attention_dropout
-        self.relu_dropout, self.residual_dropout = relu_dropout, residual_dropout
-        self.causal = causal
-        self.layers = nn.ModuleList(EncoderLayer(count, width) for _ in range(layers))
-        self.last_gain = nn.Parameter(torch.ones(count, 1, width))
-        self.last_offset = nn.Parameter(torch.zeros(count, 1, width))
+        self.queries, self.keys, self.heads = queries, keys, heads
+        self.bias = keys.bias  # (B, 1, 1, S)
+        if causal:  # (B, 1, T, S)
+            order = causal_bias(queries.steps, keys.steps, self.bias.device)
+            self.bias = self.bias + order
+        self.layout = None
+        if not self.bias.is_cuda:
+            self.layout = _Layout(queries, keys, heads, self.bias)
 
-    def forward(
-        self,
-        x: Tensor,
-        steps: Steps,
-        sources: tuple[tuple[Tensor, Steps] | None, ...] = (None,),
-        leading: Steps | None = None,
-    ) -> Tensor:
-        """Run all encoders.
+    def __call__(self, q: Tensor, kv: Tensor, p: float = 0.0) -> Tensor:
+        """Attend.
 
         Parameters
         ----------
-        x : Tensor, shape (P, d)
-            Embedded query sequences.
-        steps : Steps
-            Of the query sequences.
-        sources : tuple of length E
-            None for self-attention, else (packed sequences, their steps).
-        leading : Steps, optional
-            Of the first rows of ``x``, where these alone are read afterwards: the last
-            layer then works on them alone. All rows when left out.
+        q : Tensor, shape (P, d)
+            Packed queries, already scaled by 1 / sqrt(c).
+        kv : Tensor, shape (P_s, 2d)
+            Packed keys, beside them the values.
+        p : float
+            Dropout on the attention weights (0 in evaluation).
 
         Returns
         -------
-        Tensor, shape (E, P, d), P being the leading rows where these are asked for
+        Tensor, shape (P, d)
         """
-        x = x.expand(self.count, *x.shape)
-        read = [None if s is None else normalise(s[0]) for s in sources]
-        keys = [steps if s is None else s[1] for s in sources]
-        attentions = self._attentions(steps, keys)
-        *layers, last = self.layers
-        for layer in layers:
-            x = self._layer(layer, x, normalise(x), read, attentions)
-        seen = normalise(x)  # (E, P, d)
-        if leading is not None:
-            attentions = self._attentions(leading, keys)
-            x = x[:, : len(leading.rows)]
-        x = self._layer(last, x, seen, read, attentions)
-        return normalise(x) * self.last_gain + self.last_offset
+        if self.layout is not None:
+            return _Attend.apply(q, kv, self.layout, p)
+        q = self._by_head(q, self.queries)
+        k, v = (self._by_head(x, self.keys) for x in kv.chunk(2, -1))
+        mixed = F.scaled_dot_product_attention(
+            q, k, v, self.bias, dropout_p=p, scale=1.0
+        )
+        return self.queries.pack(mixed.transpose(1, 2).flatten(2))
 
-    def _attentions(self, queries: Steps, keys: list[Steps]) -> list[Attention]:
-        """Return the attention of every encoder."""
-        return [Attention(queries, own, self.heads, self.causal) for own in keys]
-
-    def _layer(
-        self,
-        layer: EncoderLayer,
-        x: Tensor,
-        seen: Tensor,
-        read: list[Tensor | None],
-        attentions: list[Attention],
-    ) -> Tensor:
-        """Run one layer of all encoders on the first rows of what they have seen.
-
-        ``x`` is (E, P, d), ``seen`` the normalised sequences, (E, P or more, d), and
-        ``read`` those of the sources.
-        """
-        scale = (x.shape[-1] // self.heads) ** -0.5
-        q = layer.query(seen[:, : x.shape[1]]) * scale  # (E, P, d)
-        # Unbound at once: picking one encoder at a time would fill a gradient of all
-        # of them with zeros, once for each.
-        weight, offset = (part.unbind() for part in layer.key_value.folded())
-        mixed = []
-        for e, (own, query) in enumerate(zip(seen.unbind(), q.unbind(), strict=True)):
-            keys = own if read[e] is None else read[e]
-            kv = torch.addmm(offset[e], keys, weight[e])  # (P_s, 2d)
-            p = self.attention_dropout[e] if self.training else 0.0
-            mixed.append(attentions[e](query, kv, p))  # (P, d)
-        x = x + self._drop(layer.out(torch.stack(mixed)), self.residual_dropout)
-        hidden = layer.expand(normalise(x)).relu()
-        hidden = layer.contract(self._drop(hidden, self.relu_dropout))
-        return x + self._drop(hidden, self.residual_dropout)
-
-    def _drop(self, x: Tensor, p: float) -> Tensor:
-        return dropout(x, p, self.training)
+    def _by_head(self, x: Tensor, steps: Steps) -> Tensor:
+        """Unpack (P, d) to (B, h, T, c)."""
+        return steps.pad(x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 
-def embed(
-    x: Tensor, steps: Steps, p: float, training: bool, skip_zeros: bool = False
-) -> Tensor:
-    """Scale (P, d) by sqrt(d), add positions, drop: what encoders with positions read.
+class _Side:
+    """Where the rows of one packed sequence stand when its samples are in groups.
 
-    ``skip_zeros`` gives no position to a step whose first channel is exactly 0
-    (released variants).
-    """
-    codes = sinusoid(steps.steps, x.shape[1], x.device)[steps.clock]
-    if skip_zeros:
-        codes = codes * (x[:, :1] != 0)
-    return dropout(math.sqrt(x.shape[1]) * x + codes, p, training)
-
-
-class TransformerEncoder(nn.Module):
-    """A self-attention encoder with sinusoidal positions: one encoder of a bank.
+    A group's rows stand together, sample by sample, head by head, step by step:
+    (n·h·T, c), T being the group's longest sequence. A row of several parts, such as
+    keys and values side by side, is spread part by part, one behind the other.
 
     Parameters
     ----------
-    width, heads, layers : int
-    positions : bool
-        Whether to scale the input and add positions first; else it is read as it is.
-    attention, relu, residual : float
-        Dropout on attention weights, in the FFN, and on the residual branches.
-    causal, skip_zeros : bool
-        See :class:`EncoderBank` and :func:`embed`.
+    steps : Steps
+    groups : list of Tensor of int64, shape (n,)
+        Samples, each in one group.
+    heads, parts : int
     """
 
     def __init__(
-        self,
-        width: int,
-        heads: int,
-        layers: int,
-        *,
-        positions: bool = True,
-        attention: float = 0.0,
-        relu: float = 0.0,
-        residual: float = 0.0,
-        causal: bool = False,
-        skip_zeros: bool = False,
+        self, steps: Steps, groups: list[Tensor], heads: int, parts: int = 1
     ) -> None:
-        super().__init__()
-        self.positions, self.skip_zeros = positions, skip_zeros
-        self.bank = EncoderBank(
-            1, width, heads, layers, (attention,), relu, residual, causal
-        )
+        begin, stride = torch.empty(2, steps.batch, dtype=torch.int64)  # by sample
+        self.parts, self.longest, self.sizes = parts, [], []
+        for samples in groups:
+            length = int(steps.lengths[samples].max())
+            rows = heads * length
+            begin[samples] = sum(self.sizes) + torch.arange(len(samples)) * rows
+            stride[samples] = length
+            self.longest.append(length)
+            self.sizes.append(len(samples) * rows)
+        self.size = sum(self.sizes)
+        sample = steps.rows // steps.steps
+        first = (begin[sample] + steps.clock)[:, None, None]
+        part = self.size * torch.arange(parts)[:, None]
+        head = stride[sample, None, None] * torch.arange(heads)
+        self.places = (first + part + head).flatten()  # (P·parts·h,)
 
-    def forward(self, x: Tensor, steps: Steps, leading: Steps | None = None) -> Tensor:
-        """Encode packed sequences (P, d) into (P, d), or the ``leading`` rows alone."""
-        if self.positions:
-            x = embed(x, steps, 0.0, self.training, self.skip_zeros)
-        return self.bank(x, steps, leading=leading)[0]
+    def spread(self, x: Tensor, channels: int) -> Tensor:
+        """Put every head of packed (P, parts·d) at its place; 0 at padding."""
+        rows = x.new_zeros(self.parts * self.size, channels)
+        return rows.index_copy_(0, self.places, x.reshape(-1, channels))
+
+    def cut(self, rows: Tensor) -> list[list[Tensor]]:
+        """Cut what is spread into (n·h, T, c), by part and group."""
+        return [
+            [
+                own.view(-1, length, rows.shape[-1])
+                for own, length in zip(
+                    part.split(self.sizes), self.longest, strict=True
+                )
+            ]
+            for part in rows.split(self.size)
+        ]
+
+    def collect(self, rows: Tensor, width: int) -> Tensor:
+        """Pack what is spread: the reverse of :meth:`spread`, (P, width)."""
+        return rows.index_select(0, self.places).view(-1, width)
+
+
+class _Layout:
+    """Groups of samples of like length, and where their rows stand.
+
+    Attributes
+    ----------
+    shape : tuple
+        (B, h, T, S) of the padded batch.
+    groups : list of Tensor of int64, shape (n,)
+        Samples, each in one group.
+    queries, keys : _Side
+        Keys have their values beside them.
+    biases : list of Tensor, shape (n, 1, 1 or T, S)
+        Additive mask of each group.
+    """
+
+    def __init__(self, queries: Steps, keys: Steps, heads: int, bias: Tensor) -> None:
+        self.shape = (queries.batch, heads, queries.steps, keys.steps)
+        self.groups = _alike(queries, keys)
+        self.queries = _Side(queries, self.groups, heads)
+        self.keys = _Side(keys, self.groups, heads, parts=2)
+        self.biases = [
+            bias[..., :t, :s].index_select(0, samples)
+            for samples, t, s in zip(
+                self.groups, self.queries.longest, self.keys.longest, strict=True
+            )
+        ]
+
+
+def _alike(queries: Steps, keys: Steps) -> list[Tensor]:
+    """Group the samples of a batch by how many scores they need."""
+    scores = queries.lengths * keys.lengths  # (B,)
+    padded = queries.batch * queries.steps * keys.steps
+    count = min(MOST_GROUPS, queries.batch, padded // SCORES_PER_GROUP)
+    if count < 2 or int(scores.sum()) > WORTH_GROUPING * padded:
+        return [torch.arange(queries.batch)]
+    return list(scores.argsort().tensor_split(count))
+
+
+class _Attend(torch.autograd.Function):
+    """Attention by groups, with few passes over the weights.
+
+    ``torch.softmax`` leaves its vectorised path for the short rows that are usual here,
+    and autograd would keep four copies of the weights; this keeps one (and the mask).
+    Dropout is drawn for the padded batch: grouping changes no draw.
+    """
+
+    @staticmethod
+    def forward(ctx, q: Tensor, kv: Tensor, layout: _Layout, p: float) -> Tensor:  # noqa: ANN001
+        channels = q.shape[-1] // layout.shape[1]
+        q_rows = layout.queries.spread(q, channels)
+        kv_rows = layout.keys.spread(kv, channels)
+        mixed = torch.empty_like(q_rows)
+        lanes = draw_lanes(layout.shape) if p > 0 else None
+        (queries,), (results,) = (layout.queries.cut(rows) for rows in (q_rows, mixed))
+        saved, masks = [], []
+        for samples, bias, query, result, key, value in zip(
+            *(layout.groups, layout.biases, queries, results),
+            *layout.keys.cut(kv_rows),
+            strict=True,
+        ):
+            weights = torch.bmm(query, key.transpose(1, 2))  # (n·h, T, S)
+            by_sample = weights.unflatten(0, (len(samples), -1))
+            by_sample.add_(bias)
+            weights.sub_(weights.amax(-1, keepdim=True)).exp_()
+            weights.div_(weights.sum(-1, keepdim=True))
+            saved.append(weights)
+            if lanes is not None:
+                steps, sources = weights.shape[1:]
+                drawn = lanes[..., :steps, :sources].index_select(0, samples)
+                masks.append(kept(drawn, p).flatten(0, 1))
+                weights = weights * masks[-1]
+            torch.bmm(weights, value, out=result)
+        ctx.layout = layout
+        ctx.save_for_backward(q_rows, kv_rows, *saved, *masks)
+        return layout.queries.collect(mixed, q.shape[-1])
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple:  # noqa: ANN001
+        layout = ctx.layout
+        q_rows, kv_rows, *saved = ctx.saved_tensors
+        grad_rows = layout.queries.spread(grad, q_rows.shape[-1])
+        to_q, to_kv = torch.empty_like(q_rows), torch.empty_like(kv_rows)
+        (queries,), (grads,), (to_queries,) = (
+            layout.queries.cut(rows) for rows in (q_rows, grad_rows, to_q)
+        )
+        count = len(layout.groups)
+        weights, masks = saved[:count], saved[count:] or [None] * count
+        for own, keep, query, arriving, to_query, key, value, to_key, to_value in zip(
+            *(weights, masks, queries, grads, to_queries),
+            *(*layout.keys.cut(kv_rows), *layout.keys.cut(to_kv)),
+            strict=True,
+        ):
+            used = own if keep is None else own * keep
+            torch.bmm(used.transpose(1, 2), arriving, out=to_value)
+            scores = torch.bmm(arriving, value.transpose(1, 2))
+            if keep is not None:
+                scores.mul_(keep)
+            scores.mul_(own)  # softmax: w * (g - sum(w * g))
+            scores.sub_(own * scores.sum(-1, keepdim=True))
+            torch.bmm(scores, key, out=to_query)
+            torch.bmm(scores.transpose(1, 2), query, out=to_key)
+        to_q = layout.queries.collect(to_q, grad.shape[-1])
+        return to_q, layout.keys.collect(to_kv, 2 * grad.shape[-1]), None, None

@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from msa.data.contract import MODALITIES
-from msa.models.attention import EncoderBank, TransformerEncoder, embed
 from msa.models.base import Batch, Hyper, Model, Shapes
 from msa.models.layers import BatchNorm, Conv, dropout, smooth_l1
 from msa.models.recurrent import BiRNN
 from msa.models.steps import Steps
+from msa.models.transformer import EncoderBank, TransformerEncoder, embed
 
 OTHERS = {
     "text": ("audio", "vision"),

@@ -3,7 +3,7 @@
 Sizes in comments: ``B`` samples, ``T`` steps, ``P`` real steps of all samples together,
 ``d`` width. Masks are True at real steps. Every layer here leaves a sample's result
 untouched by its batch neighbours and by padding. Larger ones have files of their own:
-:mod:`msa.models.attention` and :mod:`msa.models.recurrent`, both over the packed
+:mod:`msa.models.transformer` and :mod:`msa.models.recurrent`, both over the packed
 sequences of :mod:`msa.models.steps`.
 """
 

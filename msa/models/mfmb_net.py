@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from msa.data.contract import MODALITIES
-from msa.models.attend import Attention
-from msa.models.attention import TransformerEncoder, embed
+from msa.models.attention import Attention
 from msa.models.base import Batch, Outputs, Shapes
 from msa.models.blocks import (
     OTHERS,
@@ -41,6 +40,7 @@ from msa.models.mfmb_net_released import (
 )
 from msa.models.recurrent import BiRNN
 from msa.models.steps import Steps
+from msa.models.transformer import TransformerEncoder, embed
 
 HUB_ORDER = ("vision", "audio", "text")
 """The order in which the hub visits the modalities (eqs. 4-6)."""

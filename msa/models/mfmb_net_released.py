@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from msa.models.attention import TransformerEncoder
 from msa.models.base import Shapes
 from msa.models.blocks import RELEASED_SWITCHES, InputGateEncoder, SequenceHyper
 from msa.models.layers import BatchNorm, dropout
 from msa.models.steps import Steps
+from msa.models.transformer import TransformerEncoder
 
 if TYPE_CHECKING:
     from msa.models.mfmb_net import MFMBNetHyper

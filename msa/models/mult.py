@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from msa.data.contract import MODALITIES
-from msa.models.attention import EncoderBank, embed
 from msa.models.base import Batch, Hyper, Model, Outputs, Shapes
 from msa.models.blocks import OTHERS
 from msa.models.layers import Conv, dropout
 from msa.models.steps import Steps
+from msa.models.transformer import EncoderBank, embed
 
 
 class MulTHyper(Hyper):
