@@ -1,10 +1,14 @@
 """The front door: every way in which a setup fails ends with one clear sentence."""
 
 import os
+import re
 import shutil
 import subprocess
+import tomllib
+from importlib.metadata import distribution
 
 import pytest
+from packaging.specifiers import SpecifierSet
 
 from msa.data.paths import repo_root
 
@@ -195,3 +199,16 @@ def test_a_group_of_tests_stays_on_one_worker(request):
     if "PYTEST_XDIST_WORKER" not in os.environ:
         pytest.skip("one process runs all tests")
     assert request.node.nodeid.endswith("@alone")
+
+
+def test_every_pinned_package_is_made_for_the_oldest_python_that_is_promised():
+    # Debian 12's own is 3.11.2: a pin that wants 3.11.5 would stop a setup there.
+    project = tomllib.loads((repo_root() / "pyproject.toml").read_text())["project"]
+    oldest = project["requires-python"].removeprefix(">=") + ".0"
+    pins = (repo_root() / "requirements.txt").read_text()
+    wanted = {
+        name: distribution(name).metadata.get("Requires-Python") or ""
+        for name in re.findall(r"^([\w.-]+)(?:\[[^]]*\])?==", pins, re.MULTILINE)
+    }
+    assert len(wanted) > 100
+    assert not {n: w for n, w in wanted.items() if not SpecifierSet(w).contains(oldest)}
