@@ -267,6 +267,24 @@ def test_a_duel_is_told_in_gains(stored):
     assert "0 of the rates have 3 seeds or more" in duels.duel_in_words(*names)
 
 
+def test_runs_that_do_not_even_fit_their_training_split_are_named(stored, monkeypatch):
+    monkeypatch.setattr(duels, "main_runs", lambda frame: frame)
+    fits = [("constant", 0.5, 1.0), ("constant", 0.0, 1.0), ("MIT-FRNet", 0.5, 0.98)]
+    fits += [("MFMB-Net", 0.0, 0.7), ("MFMB-Net", 0.5, 0.995), ("MFMB-Net", 1.0, 1.0)]
+    runs = pd.DataFrame(
+        [
+            run(f"r{i}", model, missing_rate=rate) | {"train_MAE": mae}
+            for i, (model, rate, mae) in enumerate(fits)
+        ]
+    )
+    stored(load_runs=runs)
+    both = ["MFMB-Net", "MIT-FRNet"]
+    words = duels.untrained_in_words(both, "mosi", "clip-context")
+    assert "in 1 of 2 runs of MFMB-Net (at 0.5):" in words
+    assert "MIT-FRNet" not in words
+    assert duels.untrained_in_words(both, "sims", "clip-context") == ""
+
+
 def test_systems_are_compared_with_the_linear_reader_in_pairs(stored):
     row = {"first": "MFMB-Net", "second": "text-linear", "dataset": "mosi"}
     row |= {"view": "clip-context", "metric": "MAE"}

@@ -53,6 +53,10 @@ BETTER_OR_WORSE = (
 )
 """What :func:`against_linear` means by it."""
 
+FITS_NOTHING = 0.99
+"""Share of the constant's error on the training split above which a run has learned
+nothing from it."""
+
 _RATE = r"[\d.]+"
 
 # --- head to head ---------------------------------------------------------------------
@@ -179,6 +183,43 @@ def duel_in_words(first: str, second: str, dataset: str, view: str) -> str:
         f"{FEW} seeds or more; the interval lies on one side of 0 at "
         f"{(enough['lo'] > 0).sum()} of them for {first} and at "
         f"{(enough['hi'] < 0).sum()} for {second}."
+    )
+
+
+def untrained_in_words(systems: Sequence[str], dataset: str, view: str) -> str:
+    """Say which runs fit their own training split no better than one answer does.
+
+    Their training has failed: their test scores do not say what the system can learn.
+    Missing rate 1.0 is left out, because nothing is left to learn from there.
+
+    Parameters
+    ----------
+    systems : sequence of str
+    dataset, view : str
+
+    Returns
+    -------
+    str
+        Empty where every run has learned something, or where the constant, whose error
+        on the training split is the measure, was not run.
+    """
+    runs = load_runs()
+    runs = _main(runs[runs["missing_rate"] < 1], dataset, view)
+    bar = FITS_NOTHING * runs.loc[runs["model"] == "constant", "train_MAE"].mean()
+    told = []
+    for system in systems:
+        own = runs[runs["model"] == system]
+        stuck = own[own["train_MAE"] > bar]
+        if len(stuck):
+            rates = ", ".join(f"{r:.1f}" for r in sorted(set(stuck["missing_rate"])))
+            told.append(f"{len(stuck)} of {len(own)} runs of {system} (at {rates})")
+    if not told:
+        return ""
+    return (
+        f"**Training failed** on {source(dataset, view).title} in "
+        f"{' and '.join(told)}: their MAE on the training split, below missing rate "
+        "1.0, is within 1 % of that of one answer for all clips. There a score shows "
+        "that these settings fail, not what the system can do."
     )
 
 
