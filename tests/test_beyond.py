@@ -279,10 +279,10 @@ def test_runs_that_do_not_even_fit_their_training_split_are_named(stored, monkey
     )
     stored(load_runs=runs)
     both = ["MFMB-Net", "MIT-FRNet"]
-    words = duels.untrained_in_words(both, "mosi", "clip-context")
+    words = duels.untrained(both, "mosi", "clip-context").data
     assert "in 1 of 2 runs of MFMB-Net (at 0.5):" in words
     assert "MIT-FRNet" not in words
-    assert duels.untrained_in_words(both, "sims", "clip-context") == ""
+    assert duels.untrained(both, "sims", "clip-context") is None
 
 
 def test_systems_are_compared_with_the_linear_reader_in_pairs(stored):

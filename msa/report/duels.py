@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from IPython.display import Markdown
 
 from msa.data.registry import source
 from msa.data.text import default_encoder
@@ -186,7 +187,7 @@ def duel_in_words(first: str, second: str, dataset: str, view: str) -> str:
     )
 
 
-def untrained_in_words(systems: Sequence[str], dataset: str, view: str) -> str:
+def untrained(systems: Sequence[str], dataset: str, view: str) -> Markdown | None:
     """Say which runs fit their own training split no better than one answer does.
 
     Their training has failed: their test scores do not say what the system can learn.
@@ -199,8 +200,8 @@ def untrained_in_words(systems: Sequence[str], dataset: str, view: str) -> str:
 
     Returns
     -------
-    str
-        Empty where every run has learned something, or where the constant, whose error
+    Markdown or None
+        None where every run has learned something, or where the constant, whose error
         on the training split is the measure, was not run.
     """
     runs = load_runs()
@@ -214,8 +215,8 @@ def untrained_in_words(systems: Sequence[str], dataset: str, view: str) -> str:
             rates = ", ".join(f"{r:.1f}" for r in sorted(set(stuck["missing_rate"])))
             told.append(f"{len(stuck)} of {len(own)} runs of {system} (at {rates})")
     if not told:
-        return ""
-    return (
+        return None
+    return Markdown(
         f"**Training failed** on {source(dataset, view).title} in "
         f"{' and '.join(told)}: their MAE on the training split, below missing rate "
         "1.0, is within 1 % of that of one answer for all clips. There a score shows "
