@@ -279,10 +279,10 @@ def test_runs_that_do_not_even_fit_their_training_split_are_named(stored, monkey
     )
     stored(load_runs=runs)
     both = ["MFMB-Net", "MIT-FRNet"]
-    words = duels.untrained(both, "mosi", "clip-context").data
-    assert "in 1 of 2 runs of MFMB-Net (at 0.5):" in words
+    words = duels.unfitted(both, "mosi", "clip-context").data
+    assert ": 1 of 2 runs of MFMB-Net (at 0.5). " in words
     assert "MIT-FRNet" not in words
-    assert duels.untrained(both, "sims", "clip-context") is None
+    assert duels.unfitted(both, "sims", "clip-context") is None
 
 
 def test_systems_are_compared_with_the_linear_reader_in_pairs(stored):

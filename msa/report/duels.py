@@ -55,8 +55,8 @@ BETTER_OR_WORSE = (
 """What :func:`against_linear` means by it."""
 
 FITS_NOTHING = 0.99
-"""Share of the constant's error on the training split above which a run has learned
-nothing from it."""
+"""Share of the constant's error on the training split above which a run counts as
+fitting nothing. Set when the runs that it names had been seen."""
 
 _RATE = r"[\d.]+"
 
@@ -187,10 +187,9 @@ def duel_in_words(first: str, second: str, dataset: str, view: str) -> str:
     )
 
 
-def untrained(systems: Sequence[str], dataset: str, view: str) -> Markdown | None:
-    """Say which runs fit their own training split no better than one answer does.
+def unfitted(systems: Sequence[str], dataset: str, view: str) -> Markdown | None:
+    """Name the runs that fit their own training split no better than one answer does.
 
-    Their training has failed: their test scores do not say what the system can learn.
     Missing rate 1.0 is left out, because nothing is left to learn from there.
 
     Parameters
@@ -201,7 +200,7 @@ def untrained(systems: Sequence[str], dataset: str, view: str) -> Markdown | Non
     Returns
     -------
     Markdown or None
-        None where every run has learned something, or where the constant, whose error
+        None where every run fits better than that, or where the constant, whose error
         on the training split is the measure, was not run.
     """
     runs = load_runs()
@@ -217,10 +216,10 @@ def untrained(systems: Sequence[str], dataset: str, view: str) -> Markdown | Non
     if not told:
         return None
     return Markdown(
-        f"**Training failed** on {source(dataset, view).title} in "
-        f"{' and '.join(told)}: their MAE on the training split, below missing rate "
-        "1.0, is within 1 % of that of one answer for all clips. There a score shows "
-        "that these settings fail, not what the system can do."
+        "**No better than one answer for all clips on their own training split** "
+        f"(MAE within 1 %; {source(dataset, view).title}, below missing rate 1.0): "
+        f"{' and '.join(told)}. Where the other system does fit that split, training "
+        "failed here, and the gain says little of what the system could learn."
     )
 
 
