@@ -53,17 +53,19 @@ def test_every_prefix_of_whole_rates_compares_all_systems():
     assert first == [0.0, 0.5, 1.0]
 
 
-def test_tuning_offers_every_system_as_many_settings_the_baselines_first():
-    configs = study("mosi-tuning").configs
-    assert {len(candidates) for candidates in CANDIDATES.values()} == {4}
+@pytest.mark.parametrize("dataset", CANDIDATES)
+def test_tuning_offers_every_system_as_many_settings_the_baselines_first(dataset):
+    configs = study(f"{dataset}-tuning").configs
+    offers = CANDIDATES[dataset]
+    assert {len(candidates) for candidates in offers.values()} == {4}
     order = [model for model, _ in groupby(c.model for c in configs)]
     assert len(configs) == 4 * len(order)  # one system after another
     assert set(order[:6]) == set(BASELINES)
     assert order[6:] == ["TFR-Net", "MIT-FRNet", "MFMB-Net"]
     assert {(c.dataset, c.missing_rate, c.seed, c.variant) for c in configs} == {
-        ("mosi", 0.0, 1111, "paper")
+        (dataset, 0.0, 1111, "paper")
     }
-    for model, candidates in CANDIDATES.items():
+    for model, candidates in offers.items():
         own = [c.hyper for c in configs if c.model == model]
         # Whatever the defaults are, a candidate says all that tells it from the others.
         assert len({frozenset(candidate) for candidate in candidates}) == 1

@@ -25,28 +25,28 @@ def published(monkeypatch):
 def test_the_lowest_validation_error_of_a_complete_set_is_chosen(published):
     ids = {
         model: [c.run_id for c in study("mosi-tuning").configs if c.model == model]
-        for model in CANDIDATES
+        for model in CANDIDATES["mosi"]
     }
     # The second is best on validation, the fourth on test; of LMF one is missing.
     scores = [(0.9, 0.8), (0.7, 0.9), (0.8, 0.7), (0.75, 0.1)]
     rows = [(i, *s) for i, s in zip(ids["TFN"], scores, strict=True)]
     rows += [(i, *s) for i, s in zip(ids["LMF"][:3], scores, strict=False)]
     published(rows)
-    table = choices()
-    assert len(table) == sum(map(len, CANDIDATES.values()))
+    table = choices("mosi")
+    assert len(table) == sum(map(len, CANDIDATES["mosi"].values()))
     chosen = table[table["chosen"]]
     assert chosen["run_id"].tolist() == [ids["TFN"][1]]
-    assert chosen["candidate"].tolist() == [CANDIDATES["TFN"][1]]
+    assert chosen["candidate"].tolist() == [CANDIDATES["mosi"]["TFN"][1]]
 
 
 def test_nothing_is_chosen_before_anything_is_published(published):
     published([])
-    assert not choices()["chosen"].any()
+    assert not choices("mosi")["chosen"].any()
 
 
 @pytest.mark.parametrize("model", BASELINES)
 def test_the_default_of_a_baseline_is_what_validation_chose(model):
-    table = choices()
+    table = choices("mosi")
     chosen = table[table["chosen"] & (table["model"] == model)]
     if chosen.empty:
         pytest.skip(f"the candidates of {model} are not all published")

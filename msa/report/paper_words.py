@@ -78,7 +78,9 @@ def state(page: str, cells: pd.DataFrame) -> str:
         )
         lines += [f"```bash\n{commands}\n```"] if runs else []
     if source_.studies[:1] == ("matrix-mosi",):
-        lines.append(TUNED if set(cells["system"]) & set(CANDIDATES) else UNTUNED)
+        lines.append(
+            TUNED if set(cells["system"]) & set(CANDIDATES["mosi"]) else UNTUNED
+        )
     return "\n\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""What the study ``mosi-tuning`` tried, and what the validation split chose."""
+"""What the tuning studies tried, and what the validation split chose."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from msa.study.grids import CANDIDATES, study
 from msa.study.results import load_runs
 
 
-def choices(results: Path | None = None) -> pd.DataFrame:
+def choices(dataset: str, results: Path | None = None) -> pd.DataFrame:
     """Return the candidate settings of every system, and which one is chosen.
 
     Parameters
     ----------
+    dataset : str
+        A key of ``CANDIDATES``.
     results : path, optional
         Published results; the repository's when left out.
 
@@ -25,12 +27,12 @@ def choices(results: Path | None = None) -> pd.DataFrame:
         missing where the run is not published; ``chosen``: True for the lowest
         validation MAE of a system, once all its candidates are published.
     """
-    runs = load_runs("mosi-tuning", results).set_index("run_id")
-    tried = [(model, values) for model, offer in CANDIDATES.items() for values in offer]
+    name = f"{dataset}-tuning"
+    runs = load_runs(name, results).set_index("run_id")
+    offers = CANDIDATES[dataset]
+    tried = [(model, values) for model, offer in offers.items() for values in offer]
     table = pd.DataFrame(tried, columns=["model", "candidate"])
-    table.insert(
-        0, "run_id", [config.run_id for config in study("mosi-tuning").configs]
-    )
+    table.insert(0, "run_id", [config.run_id for config in study(name).configs])
     found = runs["valid_MAE"] if "valid_MAE" in runs else pd.Series(dtype=float)
     table["valid_MAE"] = table["run_id"].map(found)
     by_model = table.groupby("model")["valid_MAE"]
