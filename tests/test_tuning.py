@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pandas as pd
 import pytest
 
+from msa.report import tuning
 from msa.study.grids import BASELINES, CANDIDATES, study
 from msa.study.results import load_runs
 from msa.study.tuning import choices
@@ -55,3 +58,36 @@ def test_the_default_of_a_baseline_is_what_validation_chose(model):
     # The run that was chosen is the default's first run: nothing else differs.
     assert default.run_id == chosen["run_id"].item()
     assert default.run_id in set(load_runs("mosi-tuning")["run_id"])
+
+
+def test_the_page_marks_the_lowest_error_and_names_who_keeps_a_higher_one(monkeypatch):
+    errors = {"TFN": (0.9, 0.7, 0.8, 0.75), "MIT-FRNet": (0.81, 0.9, 0.8, 0.95)}
+    rows = []
+    for config in study("mosi-tuning").configs:
+        if config.model in errors:
+            place = sum(row["model"] == config.model for row in rows)
+            row = {**config.model_dump(), "run_id": config.run_id, "train_MAE": 0.5}
+            row["hyper"] = json.dumps(config.hyper)
+            rows.append(row | {"valid_MAE": errors[config.model][place]})
+    frame = pd.DataFrame(rows[:-1])  # the last one of MIT-FRNet is not published
+    for place in ("msa.study.tuning.load_runs", "msa.report.tuning.load_runs"):
+        monkeypatch.setattr(place, lambda *_: frame)
+    table = tuning.table("mosi")
+    error = "MAE (label units), validation"
+    bold = table.marks[error] == "best"
+    assert table.cells.loc[bold, ["System", error]].to_numpy().tolist() == [
+        ["TFN", "0.700"]
+    ]
+    assert "--set lr=0.0005" in table.commands[2][0]
+    assert table.cells["Setting"][0] == "lr 0.001, batch size 32"
+    # TFN's published setting is the one that is used; here it is not the best.
+    assert table.cells["Used"].tolist() == ["used", "", "", "", "used", "", ""]
+    assert tuning.in_words("mosi") == (
+        "CMU-MOSI: 0 of 1 systems use the setting with the lowest validation error of "
+        "their four. The published setting is kept by TFN (0.200 above)."
+    )
+    frame = pd.DataFrame(rows)
+    told = tuning.in_words("mosi")
+    assert told.endswith("kept by TFN (0.200 above), MIT-FRNet (0.010 above).")
+    frame = frame[:0]
+    assert "no system has all four" in tuning.in_words("mosi")
