@@ -60,8 +60,8 @@ class MFMBNetHyper(MFMBNetSwitches):
     fine_width: int = 64
 
 
-SIMS = SHARED_SIMS | {"wide_head_dropout": 0.1}
-"""What differs on CH-SIMS (dossier, hyper-parameter table)."""
+SIMS = SHARED_SIMS | {"wide_head_dropout": 0.1, "lr": 5e-4}
+"""What differs on CH-SIMS (dossier, hyper-parameter table; rate: ``ledger.toml``)."""
 
 
 class HybridAttention(nn.Module):
