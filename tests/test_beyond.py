@@ -16,6 +16,7 @@ from msa.report import (
     noise,
     reconstruction,
     selection,
+    untrained,
 )
 from msa.report.labels import MISSING
 from msa.report.style import Picture
@@ -23,7 +24,7 @@ from msa.train.config import RunConfig
 
 SEEDS = (111, 1111, 11111)
 
-PAGES = (generalisation, selection, noise, reconstruction, encoders, duels)
+PAGES = (generalisation, selection, noise, reconstruction, encoders, duels, untrained)
 
 
 def run(run_id, model="MFMB-Net", **fields):
@@ -268,7 +269,7 @@ def test_a_duel_is_told_in_gains(stored):
 
 
 def test_runs_that_do_not_even_fit_their_training_split_are_named(stored, monkeypatch):
-    monkeypatch.setattr(duels, "main_runs", lambda frame: frame)
+    monkeypatch.setattr(untrained, "main_runs", lambda frame: frame)
     fits = [("constant", 0.5, 1.0), ("constant", 0.0, 1.0), ("MIT-FRNet", 0.5, 0.98)]
     fits += [("MFMB-Net", 0.0, 0.7), ("MFMB-Net", 0.5, 0.995), ("MFMB-Net", 1.0, 1.0)]
     runs = pd.DataFrame(
@@ -279,6 +280,8 @@ def test_runs_that_do_not_even_fit_their_training_split_are_named(stored, monkey
     )
     stored(load_runs=runs)
     both = ["MFMB-Net", "MIT-FRNet"]
+    told = untrained.untrained(["constant", *both], "mosi", "clip-context").data
+    assert ": 2 of 2 runs of constant (at 0.0, 0.5) and 1 of 2 runs of MFMB" in told
     words = duels.unfitted(both, "mosi", "clip-context").data
     assert ": 1 of 2 runs of MFMB-Net (at 0.5). " in words
     assert "MIT-FRNet" not in words
@@ -317,7 +320,7 @@ def test_f1_definitions_side_by_side(monkeypatch):
     )
     runs = pd.DataFrame([run("a", "TFN", missing_rate=1.0)])
     monkeypatch.setattr(duels, "_f1", lambda *_: wide)
-    monkeypatch.setattr(duels, "_main", lambda *_: runs)
+    monkeypatch.setattr(duels, "main_of", lambda *_: runs)
     cells = duels.f1_table("mosi", "clip-context").cells.set_index("System")
     assert cells.at["TFN", "Swapped minus correct"] == "+30.00"
     assert (cells.at["TFN", "Place, correct"], cells.at["TFN", "Place, swapped"]) == (

@@ -11,6 +11,7 @@ from msa.report import tuning
 from msa.study.grids import BASELINES, CANDIDATES, study
 from msa.study.results import load_runs
 from msa.study.tuning import choices
+from msa.train.config import RunConfig
 
 
 @pytest.fixture
@@ -47,17 +48,19 @@ def test_nothing_is_chosen_before_anything_is_published(published):
     assert not choices("mosi")["chosen"].any()
 
 
-@pytest.mark.parametrize("model", BASELINES)
-def test_the_default_of_a_baseline_is_what_validation_chose(model):
-    table = choices("mosi")
+@pytest.mark.parametrize(
+    ("dataset", "model"), [*(("mosi", m) for m in BASELINES), ("sims", "MFMB-Net")]
+)
+def test_who_takes_what_validation_chose_has_it_as_default(dataset, model):
+    table = choices(dataset)
     chosen = table[table["chosen"] & (table["model"] == model)]
     if chosen.empty:
         pytest.skip(f"the candidates of {model} are not all published")
-    default = next(c for c in study("mosi-baselines").configs if c.model == model)
+    default = RunConfig.resolve(dataset=dataset, model=model)
     assert chosen["candidate"].item().items() <= default.hyper.items()
     # The run that was chosen is the default's first run: nothing else differs.
     assert default.run_id == chosen["run_id"].item()
-    assert default.run_id in set(load_runs("mosi-tuning")["run_id"])
+    assert default.run_id in set(load_runs(f"{dataset}-tuning")["run_id"])
 
 
 def test_the_page_marks_the_lowest_error_and_names_who_keeps_a_higher_one(monkeypatch):

@@ -10,7 +10,6 @@ import pandas as pd
 from IPython.display import Markdown
 
 from msa.data.registry import source
-from msa.data.text import default_encoder
 from msa.report.beyond import (
     Shown,
     gain_with_interval,
@@ -25,12 +24,12 @@ from msa.report.labels import (
     VIEW_WORDS,
     axis_label,
     describe,
-    main_runs,
     printed,
     shown,
     system_name,
 )
 from msa.report.style import Picture, house_style, system_order, system_style
+from msa.report.untrained import main_of, untrained
 from msa.study.claims import rules
 from msa.study.grids import in_view
 from msa.study.pairs import PAIRS, load_pairs
@@ -54,9 +53,6 @@ BETTER_OR_WORSE = (
 )
 """What :func:`against_linear` means by it."""
 
-FITS_NOTHING = 0.99
-"""Share of the constant's error on the training split above which a run counts as
-fitting nothing. Set when the runs that it names had been seen."""
 
 _RATE = r"[\d.]+"
 
@@ -188,38 +184,19 @@ def duel_in_words(first: str, second: str, dataset: str, view: str) -> str:
 
 
 def unfitted(systems: Sequence[str], dataset: str, view: str) -> Markdown | None:
-    """Name the runs that fit their own training split no better than one answer does.
-
-    Missing rate 1.0 is left out, because nothing is left to learn from there.
+    """Name the runs of a duel that fit nothing (:func:`untrained`), and what it means.
 
     Parameters
     ----------
     systems : sequence of str
     dataset, view : str
-
-    Returns
-    -------
-    Markdown or None
-        None where every run fits better than that, or where the constant, whose error
-        on the training split is the measure, was not run.
     """
-    runs = load_runs()
-    runs = _main(runs[runs["missing_rate"] < 1], dataset, view)
-    bar = FITS_NOTHING * runs.loc[runs["model"] == "constant", "train_MAE"].mean()
-    told = []
-    for system in systems:
-        own = runs[runs["model"] == system]
-        stuck = own[own["train_MAE"] > bar]
-        if len(stuck):
-            rates = ", ".join(f"{r:.1f}" for r in sorted(set(stuck["missing_rate"])))
-            told.append(f"{len(stuck)} of {len(own)} runs of {system} (at {rates})")
-    if not told:
-        return None
-    return Markdown(
-        "**No better than one answer for all clips on their own training split** "
-        f"(MAE within 1 %; {source(dataset, view).title}, below missing rate 1.0): "
-        f"{' and '.join(told)}. Where the other system does fit that split, training "
-        "failed here, and the gain says little of what the system could learn."
+    return untrained(
+        systems,
+        dataset,
+        view,
+        "Where the other system does fit that split, training failed here, and the "
+        "gain says little of what the system could learn.",
     )
 
 
@@ -330,7 +307,7 @@ def f1_table(
             "Seeds": own["n"].astype(int).map(str),
         }
     )
-    runs = _main(load_runs(), dataset, view)
+    runs = main_of(load_runs(), dataset, view)
     caption = (
         "Weighted F1 of the same predictions with the weights of the true classes "
         f"(correct) and of the predicted ones (swapped), in percent. {describe(runs)}"
@@ -362,7 +339,7 @@ def f1_picture(dataset: str, view: str) -> Picture | None:
         figure.legend(loc="outside right upper")
     caption = (
         "What swapped class weights add to F1, means over seeds. "
-        f"{describe(_main(load_runs(), dataset, view))}"
+        f"{describe(main_of(load_runs(), dataset, view))}"
     )
     return closed_picture(figure, f"f1-{dataset}", f1_in_words(dataset, view), caption)
 
@@ -387,13 +364,6 @@ def f1_in_words(dataset: str, view: str) -> str:
     )
 
 
-def _main(frame: pd.DataFrame, dataset: str, view: str) -> pd.DataFrame:
-    own = main_runs(frame)
-    keep = (own["dataset"] == dataset) & (own["view"] == view)
-    keep &= own["encoder"] == default_encoder(source(dataset, view).language)
-    return own[keep & (own["encoder_mode"] == "frozen")]
-
-
 def _f1_keys(dataset: str, view: str) -> tuple[str, str, str]:
     sims = source(dataset, view).scale == "sims"
     correct = "F1_score" if sims else "Non0_F1"
@@ -402,7 +372,7 @@ def _f1_keys(dataset: str, view: str) -> tuple[str, str, str]:
 
 def _f1(dataset: str, view: str) -> pd.DataFrame:
     """Return one row per system and rate, with its metrics as columns."""
-    own = _main(load_summary(), dataset, view)
+    own = main_of(load_summary(), dataset, view)
     if own.empty:
         return own
     own = own.sort_values("missing_rate")
