@@ -265,6 +265,12 @@ def _add_beyond(command: argparse.ArgumentParser) -> None:
         default=None,
         help="measure how well the missing steps are rebuilt",
     )
+    more.add_argument(
+        "--text-scale",
+        choices=("train",),
+        help="centre the frozen encoder's features and bring them to unit spread, as "
+        "audio and vision are",
+    )
 
 
 def _add_study(commands: argparse._SubParsersAction) -> None:

@@ -38,6 +38,7 @@ EVERYTHING = {
     "selection": "all",
     "data_order_seed": 4,
     "reconstruction_error": True,
+    "text_scale": "train",
 }
 
 
@@ -109,6 +110,10 @@ def test_further_tests_combine_rates_and_patterns():
             },
             "needs encoder_mode 'frozen'",
         ),
+        (
+            {"text_scale": "train", "encoder_mode": "finetune"},
+            "text_scale needs encoder_mode 'frozen'",
+        ),
         ({"selection": "best"}, "selection: .*'all'"),
     ],
 )
@@ -116,6 +121,31 @@ def test_what_makes_no_sense_is_refused_with_a_way_out(fields, message):
     with pytest.raises(ConfigError, match=message) as caught:
         resolve(**fields)
     assert len(str(caught.value)) < 200
+
+
+# --- scaled text ----------------------------------------------------------------------
+
+
+def test_scaled_text_has_the_training_split_at_mean_0_and_spread_1():
+    plain, scaled = (
+        runs.splits_of(resolve(missing_rate=0.5, text_scale=scale))
+        for scale in (None, "train")
+    )
+    train = scaled["train"]
+    rows = train.targets["text"][train.mask["text"]].double()
+    assert rows.mean(0).abs().max() < 1e-3
+    assert rows.square().mean() == pytest.approx(1.0, abs=1e-3)
+    # The damaged and the other splits are moved alike: one affine map, known from two.
+    shift = plain["train"].targets["text"][train.mask["text"]].double().mean(0)
+    for name, split in scaled.items():
+        mask = split.mask["text"]
+        before = plain[name].inputs["text"][mask].double() - shift
+        after = split.inputs["text"][mask].double()
+        slope = (before * after).sum() / before.square().sum()
+        assert torch.allclose(after, slope * before, atol=5e-3)
+        assert not split.inputs["text"][~mask].any()
+        for m in ("audio", "vision"):
+            assert torch.equal(split.inputs[m], plain[name].inputs[m])
 
 
 # --- training on mixed rates ----------------------------------------------------------

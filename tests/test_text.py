@@ -7,6 +7,7 @@ from msa.data import text
 from msa.data.load import load
 from msa.data.text import (
     EncoderError,
+    TextScale,
     encoder_folder,
     encoder_ids,
     encoder_sha256,
@@ -101,3 +102,23 @@ def test_sentences_of_like_length_are_encoded_as_if_all_together():
     for padded, grouped in zip(*found, strict=True):
         torch.testing.assert_close(grouped, padded, atol=1e-5, rtol=1e-3)
     assert float(found[1][0][~mask].abs().max()) == 0
+
+
+def test_scaled_features_are_centred_at_unit_spread_by_hand():
+    mask = torch.tensor([[True, True], [True, False]])
+    features = torch.tensor([[[1.0, 2.0], [3.0, 2.0]], [[5.0, 2.0], [0.0, 0.0]]])
+    scale = TextScale.of(features, mask)
+    assert scale.mean.tolist() == [3.0, 2.0]
+    # Left over: -2, 0, 2 in the first channel, nothing in the second: sqrt(8 / 6).
+    assert float(scale.spread) == pytest.approx((8 / 6) ** 0.5)
+    scaled = scale.apply(features.half(), mask)
+    assert scaled.dtype == torch.float16
+    unit = 2 / (8 / 6) ** 0.5
+    assert scaled[mask].tolist() == [
+        pytest.approx([-unit, 0.0], abs=1e-3),
+        [0.0, 0.0],
+        pytest.approx([unit, 0.0], abs=1e-3),
+    ]
+    assert not scaled[~mask].any()
+    with pytest.raises(EncoderError, match="all the same"):
+        TextScale.of(torch.ones(1, 2, 3), torch.ones(1, 2, dtype=torch.bool))

@@ -338,6 +338,44 @@ class TextEncoder(nn.Module):
         return hidden * mask[..., None]
 
 
+@dataclass(frozen=True, eq=False)
+class TextScale:
+    """Where an encoder's features lie, and how far they spread.
+
+    Attributes
+    ----------
+    mean : Tensor, shape (width,)
+        Mean over all real tokens.
+    spread : Tensor, scalar
+        Root mean square of what is left without it: one number for all channels, so
+        that the encoder's geometry stays.
+    """
+
+    mean: Tensor
+    spread: Tensor
+
+    @classmethod
+    def of(cls, features: Tensor, mask: Tensor) -> TextScale:
+        """Measure features (N, L, width) at the real tokens of mask (N, L).
+
+        Raises
+        ------
+        EncoderError
+            If all features are the same: there is nothing to scale.
+        """
+        rows = features[mask].double()
+        mean = rows.mean(0)
+        spread = (rows - mean).square().mean().sqrt()
+        if not spread > 0:
+            raise EncoderError("text features are all the same: nothing to scale")
+        return cls(mean, spread)
+
+    def apply(self, features: Tensor, mask: Tensor) -> Tensor:
+        """Return features (N, L, width) centred, at unit spread, and 0 at padding."""
+        scaled = ((features - self.mean) / self.spread).to(features.dtype)
+        return scaled.masked_fill(~mask[..., None], 0.0)
+
+
 def frozen_features(
     name: str, ids: Tensor, mask: Tensor, device: str | torch.device = "cpu"
 ) -> Tensor:

@@ -255,8 +255,48 @@ def _lmf_cut() -> Study:
     )
 
 
+PUBLISHED_RATE = {"lr": 2e-3}
+"""MFMB-Net's learning rate on CH-SIMS in its released configuration."""
+
+
+def _sims_text_scale() -> Study:
+    order = ("MFMB-Net", "MIT-FRNet", *QUICKEST_FIRST)
+    models = tuple(dict.fromkeys(order))
+
+    def scaled(model: str, rate: float, seed: int) -> RunConfig:
+        return RunConfig.resolve(
+            model=model,
+            hyper=PUBLISHED_RATE if model == "MFMB-Net" else None,
+            missing_rate=rate,
+            seed=seed,
+            text_scale="train",
+            **_SIMS,
+        )
+
+    return Study(
+        name="sims-text-scale",
+        title="CH-SIMS: text features centred and at unit spread",
+        description=(
+            "Every published system with its published setting on CH-SIMS "
+            "(clip-context features, frozen e5 text), text features scaled as audio "
+            "and vision are, at rates 0.5 and 0.0 with one seed, and LMF with all "
+            "three at 0.0. The runs with the features as they are, which these are "
+            "compared with, are in matrix-sims; MFMB-Net's are in sims-settings."
+        ),
+        configs=(
+            *(scaled("LMF", 0.0, seed) for seed in SEEDS),
+            *(
+                scaled(model, rate, SEEDS[0])
+                for rate in (CORNERS[1], CORNERS[0])
+                for model in models
+                if (model, rate) != ("LMF", 0.0)
+            ),
+        ),
+    )
+
+
 def _sims_settings() -> Study:
-    others = {"MFMB-Net": {"lr": 2e-3}, "MIT-FRNet": {"batch_size": 32}}
+    others = {"MFMB-Net": PUBLISHED_RATE, "MIT-FRNet": {"batch_size": 32}}
     return Study(
         name="sims-settings",
         title="CH-SIMS: the two papers' models with the setting that is not used",
@@ -555,6 +595,7 @@ _STUDIES: dict[str, Callable[[], Study]] = {
     "mosi-baselines": _mosi_baselines,
     "lmf-cut": _lmf_cut,
     "sims-settings": _sims_settings,
+    "sims-text-scale": _sims_text_scale,
     "mosi-released": _mosi_released,
     **{name: partial(make, _DEFAULT) for name, make in _ON_ANY_VIEW.items()},
     "finetuned": _finetuned,

@@ -18,7 +18,13 @@ from msa.data.missing import (
     missing_masks,
     redrawn_seeds,
 )
-from msa.data.text import encoder_config, encoder_ids, frozen_features, special_id
+from msa.data.text import (
+    TextScale,
+    encoder_config,
+    encoder_ids,
+    frozen_features,
+    special_id,
+)
 from msa.models.base import Batch, Shape, Shapes
 
 
@@ -186,6 +192,22 @@ def prepare(
     return {name: damaged_split(dataset.splits[name], **damage) for name in splits}
 
 
+def text_scale(
+    dataset: Dataset, encoder: str, device: str | torch.device = "cpu"
+) -> TextScale:
+    """Measure an encoder's features of the complete training split.
+
+    Raises
+    ------
+    EncoderError
+        If they are all the same.
+    """
+    train = _with_encoder_ids(dataset.splits["train"], encoder)
+    mask = train.token_mask
+    features = frozen_features(encoder, train.token_ids, mask, device)
+    return TextScale.of(features, mask)
+
+
 def damaged_split(
     split: Split,
     *,
@@ -194,6 +216,7 @@ def damaged_split(
     missing_rate: float,
     missing_pattern: str = PROTOCOL_PATTERN,
     mask_seed: int | None = None,
+    scale: TextScale | None = None,
     device: str | torch.device = "cpu",
 ) -> DeviceSplit:
     """Damage a split and put it on the device.
@@ -210,6 +233,9 @@ def damaged_split(
         One of ``msa.data.missing.PATTERNS``.
     mask_seed : int or None
         None for the protocol's fixed masks.
+    scale : TextScale or None
+        What the frozen encoder's features are scaled with, damaged and complete ones;
+        None leaves them as they are.
     device : str or torch.device
     """
     seeds = SEEDS if mask_seed is None else redrawn_seeds(mask_seed)
@@ -228,9 +254,8 @@ def damaged_split(
         for key, sequences in (("damaged", damaged), ("complete", complete)):
             if key == "complete" and missing_rate == 0.0:
                 continue  # DeviceSplit takes the damaged ones: they are the same
-            sequences["text"] = frozen_features(
-                encoder, ids[key], split.token_mask, device
-            )
+            text = frozen_features(encoder, ids[key], split.token_mask, device)
+            sequences["text"] = scale.apply(text, split.token_mask) if scale else text
         ids = {}
     return DeviceSplit(
         split.name,

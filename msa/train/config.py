@@ -31,7 +31,7 @@ MIXED_VALID_RATES = (0.0, 0.5, 1.0)
 
 BEYOND = (
     *("missing_pattern", "train_rates", "evaluate_rates", "evaluate_patterns"),
-    *("selection", "data_order_seed", "reconstruction_error"),
+    *("selection", "data_order_seed", "reconstruction_error", "text_scale"),
 )
 """Fields for questions that the papers do not ask; None in a run of the protocol."""
 
@@ -82,6 +82,10 @@ class RunConfig(BaseModel):
     reconstruction_error : bool or None
         Whether to measure how well the model rebuilds the missing steps of the test
         split.
+    text_scale : {"train"} or None
+        ``"train"``: the frozen encoder's features are centred and brought to unit
+        spread, as audio and vision are, with the statistics of the complete training
+        split (``msa.data.text.TextScale``). None: as the encoder gives them.
     max_epochs : int
         Bound on training; early stopping normally ends it sooner.
     hyper : dict
@@ -108,6 +112,7 @@ class RunConfig(BaseModel):
     data_order_seed: int | None = None
     mask_seed: int | None = None
     reconstruction_error: bool | None = None
+    text_scale: Literal["train"] | None = None
     max_epochs: int = 100
     hyper: dict[str, Any]
     protocol: int = PROTOCOL
@@ -170,6 +175,11 @@ class RunConfig(BaseModel):
             )
         if self.reconstruction_error:
             self._check_reconstruction()
+        if self.text_scale and self.encoder_mode != "frozen":
+            raise ValueError(
+                "text_scale needs encoder_mode 'frozen': an encoder in training has no "
+                "fixed features to measure"
+            )
         if self.encoder_mode == "finetune" and not self.entry.can_fine_tune:
             raise ValueError(
                 f"{self.model} is solved in closed form or reads no text: it cannot "

@@ -14,11 +14,17 @@ from numpy.typing import NDArray
 from msa.data.contract import SPLITS
 from msa.data.load import Dataset, load
 from msa.data.registry import source
-from msa.data.text import TextEncoder, encoder_sha256
+from msa.data.text import TextEncoder, TextScale, encoder_sha256
 from msa.models.base import Model, Reference
 from msa.models.finetune import FineTuned
 from msa.models.layers import count_parameters
-from msa.train.batches import DeviceSplit, prepare, prepare_mixed, shapes_of
+from msa.train.batches import (
+    DeviceSplit,
+    prepare,
+    prepare_mixed,
+    shapes_of,
+    text_scale,
+)
 from msa.train.config import MIXED_RATES, MIXED_VALID_RATES, ConfigError, RunConfig
 from msa.train.environment import (
     environment,
@@ -94,6 +100,11 @@ def _dataset(dataset: str, view: str) -> Dataset:
     return load(dataset, view)
 
 
+@functools.lru_cache(maxsize=1)
+def _text_scale(dataset: str, view: str, encoder: str, device: str) -> TextScale:
+    return text_scale(_dataset(dataset, view), encoder, device)
+
+
 @functools.lru_cache(maxsize=2)
 def _prepared(dataset: str, view: str, **damage: Any) -> dict[str, DeviceSplit]:
     """Keep the last damaged data sets: a study asks for them again and again."""
@@ -117,7 +128,15 @@ def _damage(config: RunConfig, device: str) -> dict[str, Any]:
         "encoder_mode": config.encoder_mode,
         "mask_seed": config.mask_seed,
         "device": device,
-    }
+    } | _scaled(config, device)
+
+
+def _scaled(config: RunConfig, device: str) -> dict[str, Any]:
+    """Say what text features are scaled with, where they are."""
+    if not config.text_scale:
+        return {}
+    of = (config.dataset, config.view, config.encoder, device)
+    return {"scale": _text_scale(*of)}
 
 
 def splits_of(config: RunConfig, device: str = "cpu") -> dict[str, DeviceSplit]:
