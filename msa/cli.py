@@ -293,9 +293,11 @@ def _add_study(commands: argparse._SubParsersAction) -> None:
         "where it was",
         "  python -m msa study run mosi-sweep --budget 9m\n"
         "  python -m msa study run mosi-sweep --jobs 4 --retry\n"
+        "  python -m msa study run matrix --dataset sims --model MFMB-Net --seed 1111\n"
         "  python -m msa study run mosi-sweep --scheduler tcp://10.0.0.1:8786",
     )
     run.add_argument("name", **name)
+    _add_filters(run)
     run.add_argument(
         "--budget",
         type=_seconds,
@@ -337,6 +339,7 @@ def _add_study(commands: argparse._SubParsersAction) -> None:
         "  python -m msa study status mosi-sweep",
     )
     status.add_argument("name", **name)
+    _add_filters(status)
     _add_store(status)
     _add_json(status)
     status.set_defaults(command=study_status)
@@ -381,6 +384,24 @@ def _add_study(commands: argparse._SubParsersAction) -> None:
     )
     _add_json(verify)
     verify.set_defaults(command=study_verify)
+
+
+def _add_filters(parser: argparse.ArgumentParser) -> None:
+    part = parser.add_argument_group("only a part of the study")
+    for name, kind, what in (
+        ("dataset", str, "data sets"),
+        ("model", str, "systems"),
+        ("variant", str, "variants"),
+        ("missing_rate", float, "missing rates"),
+        ("seed", int, "seeds"),
+    ):
+        part.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=kind,
+            nargs="+",
+            metavar=name.split("_")[-1].upper(),
+            help=f"only the runs of these {what}",
+        )
 
 
 def _add_data(commands: argparse._SubParsersAction) -> None:

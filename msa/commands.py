@@ -189,11 +189,10 @@ def _elsewhere(evaluations: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def study_run(options: argparse.Namespace) -> int:
     """Run what a study still lacks."""
-    from msa.study.grids import study
     from msa.study.results import published_ids, published_seconds
     from msa.study.runner import duration, run_study
 
-    found = study(options.name)
+    found = _part_of_study(options)
     store = _store(options)
     published = frozenset() if options.again else published_ids()
     configs = [c for c in found.configs if c.run_id not in published]
@@ -239,11 +238,10 @@ def study_run(options: argparse.Namespace) -> int:
 def study_status(options: argparse.Namespace) -> int:
     """Print how far a study is."""
     from msa.study.durations import Durations
-    from msa.study.grids import study
     from msa.study.results import published_ids, published_seconds
     from msa.study.runner import duration, status
 
-    found, store = study(options.name), _store(options)
+    found, store = _part_of_study(options), _store(options)
     states = status(found.configs, store)
     for run_id in published_ids() & states.keys():
         if states[run_id] == "missing":
@@ -281,6 +279,13 @@ def study_status(options: argparse.Namespace) -> int:
     if "failed" in states.values():
         print(f"\n{_failures(found, store)}")
     return 0
+
+
+def _part_of_study(options: argparse.Namespace) -> Study:
+    from msa.study.grids import FILTERS, study
+
+    wanted = {name: getattr(options, name) for name in FILTERS}
+    return study(options.name).only(**wanted)
 
 
 def _failures(found: Study, store: RunStore) -> str:

@@ -236,6 +236,12 @@ def test_a_study_from_run_to_results(store, capsys, monkeypatch, tmp_path):
     assert main(["study", "status", "tiny"]) == 0
     assert "Left: 2 runs of a kind that was never run." in capsys.readouterr().out
 
+    assert main(["study", "status", "tiny", "--json", "--seed", "2"]) == 0
+    told = strict_json(capsys.readouterr().out)
+    assert told["runs"] == {configs[1].run_id: "missing"}
+    assert main(["study", "run", "tiny", "--seed", "3"]) == 2
+    assert "study 'tiny' has no seed 3; it has: 1, 2" in capsys.readouterr().err
+
     assert main(["study", "run", "tiny", "--jobs", "1", "--budget", "5m"]) == 0
     text = capsys.readouterr().out
     assert "demo constant reference, frozen, rate 0, seed 1: " in text

@@ -170,6 +170,24 @@ def test_noise_moves_one_seed_at_a_time():
     assert set.union(*blocks) == {*BASELINES, *REBUILDERS}
 
 
+def test_a_part_of_a_study_keeps_its_order_and_refuses_what_is_not_there():
+    whole = study("matrix-sims")
+    wanted = {"model": ["MFMB-Net", "TFN"], "missing_rate": [0.5], "seed": [111, 1111]}
+    part = whole.only(**wanted, variant=None)
+    assert [(c.model, c.missing_rate, c.seed) for c in part.configs] == [
+        ("MFMB-Net", 0.5, 1111),
+        ("TFN", 0.5, 1111),
+        ("MFMB-Net", 0.5, 111),
+        ("TFN", 0.5, 111),
+    ]
+    assert whole.only() == whole
+    with pytest.raises(UnknownStudy, match="no model 'MFMB'; it has: Concat"):
+        whole.only(model=["MFMB"])
+    ablated = study("ablations")
+    with pytest.raises(UnknownStudy, match="has all of"):
+        ablated.only(model=["MIT-FRNet"], variant=["w/o F-1"])
+
+
 def test_an_unknown_study_is_refused_with_the_known_ones():
     with pytest.raises(UnknownStudy, match=r"'mosi'; known: demo, mosi-sweep, mosi"):
         study("mosi")

@@ -7,7 +7,7 @@ table at fewer rates or seeds instead of a few finished columns of a large one.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 
 from msa.data.missing import PATTERNS, PROTOCOL_PATTERN
@@ -100,8 +100,12 @@ QUICKEST_FIRST = tuple(CANDIDATES["mosi"])
 """Every published system, in the order of what a run costs."""
 
 
+FILTERS = ("dataset", "model", "variant", "missing_rate", "seed")
+"""What a part of a study can be asked for by."""
+
+
 class UnknownStudy(ValueError):
-    """A study that does not exist."""
+    """A study, or a part of one, that does not exist."""
 
 
 def in_view(name: str, view: str) -> str:
@@ -132,6 +136,37 @@ class Study:
     title: str
     description: str
     configs: tuple[RunConfig, ...]
+
+    def only(self, **wanted: Sequence[object] | None) -> Study:
+        """Return the part of the study whose runs have one of the wanted values.
+
+        Parameters
+        ----------
+        **wanted
+            Values by field of ``FILTERS``; None or nothing takes all.
+
+        Raises
+        ------
+        UnknownStudy
+            For a value that no run of the study has, with those that there are, and
+            where no run has all that is wanted.
+        """
+        left = self.configs
+        for name, values in wanted.items():
+            if not values:
+                continue
+            there = sorted({getattr(config, name) for config in self.configs})
+            for value in values:
+                if value not in there:
+                    raise UnknownStudy(
+                        f"study {self.name!r} has no {name} {value!r}; it has: "
+                        f"{', '.join(map(str, there))}"
+                    )
+            left = tuple(c for c in left if getattr(c, name) in values)
+        if not left:
+            asked = {name: list(values) for name, values in wanted.items() if values}
+            raise UnknownStudy(f"no run of study {self.name!r} has all of {asked}")
+        return replace(self, configs=left)
 
 
 def cells(
