@@ -38,7 +38,8 @@ def table(dataset: str) -> Shown:
     marks.loc[tried["chosen"], f"{axis_label(METRIC)}, validation"] = BEST
     caption = (
         "Four settings of each system, the published one first; the lowest validation "
-        f"error of a system's four in bold. {describe(tried)}"
+        "error of a system's four, in full precision, in bold; used: by the study's "
+        f"other runs. {describe(tried)}"
     )
     data = tried[["run_id", "model", "setting", "chosen", "used"]].assign(
         train_MAE=tried["train_MAE"], valid_MAE=tried["valid_MAE"]
