@@ -314,15 +314,15 @@ def _sims_text_scale() -> Study:
         description=(
             "Every published system with its published setting on CH-SIMS "
             "(clip-context features, frozen e5 text), text features scaled as audio "
-            "and vision are, at rates 0.5 and 0.0 with one seed, and LMF with all "
-            "three at 0.0. The runs with the features as they are, which these are "
+            "and vision are, at rates 0.5, 0.7 and 0.0 with one seed, and LMF with "
+            "all three at 0.0. The runs with the features as they are, which these are "
             "compared with, are in matrix-sims; MFMB-Net's are in sims-settings."
         ),
         configs=(
             *(scaled("LMF", 0.0, seed) for seed in SEEDS),
             *(
                 scaled(model, rate, SEEDS[0])
-                for rate in (CORNERS[1], CORNERS[0])
+                for rate in (0.5, 0.7, 0.0)
                 for model in models
                 if (model, rate) != ("LMF", 0.0)
             ),
