@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 
-from msa.report import text_scale
+from msa.report import text_scale, untrained
 from msa.study.results import config_of
 from msa.train.config import RunConfig
 
@@ -34,7 +34,9 @@ def published(monkeypatch):
     ]
     every = pd.concat([scaled, pd.DataFrame(plain)], ignore_index=True)
     frames = {"sims-text-scale": scaled, None: every}
-    monkeypatch.setattr(text_scale, "load_runs", lambda name=None: frames[name].copy())
+    for module in (text_scale, untrained):
+        monkeypatch.setattr(module, "load_runs", lambda name=None: frames[name].copy())
+    monkeypatch.setattr(untrained, "main_runs", lambda frame: frame)
     monkeypatch.setattr(text_scale, "describe", lambda runs: f"{len(runs)} runs.")
     return frames
 

@@ -356,7 +356,13 @@ class TextScale:
 
     @classmethod
     def of(cls, features: Tensor, mask: Tensor) -> TextScale:
-        """Measure features (N, L, width) at the real tokens of mask (N, L).
+        """Measure the features of real tokens.
+
+        Parameters
+        ----------
+        features : Tensor, shape (N, L, width)
+        mask : Tensor of bool, shape (N, L)
+            Real tokens.
 
         Raises
         ------
@@ -371,7 +377,19 @@ class TextScale:
         return cls(mean, spread)
 
     def apply(self, features: Tensor, mask: Tensor) -> Tensor:
-        """Return features (N, L, width) centred, at unit spread, and 0 at padding."""
+        """Centre features and bring them to unit spread.
+
+        Parameters
+        ----------
+        features : Tensor, shape (N, L, width)
+        mask : Tensor of bool, shape (N, L)
+            Real tokens.
+
+        Returns
+        -------
+        Tensor, shape (N, L, width)
+            In the features' own precision; 0 at padding.
+        """
         scaled = ((features - self.mean) / self.spread).to(features.dtype)
         return scaled.masked_fill(~mask[..., None], 0.0)
 

@@ -184,12 +184,9 @@ def duel_in_words(first: str, second: str, dataset: str, view: str) -> str:
 
 
 def unfitted(systems: Sequence[str], dataset: str, view: str) -> Markdown | None:
-    """Name the runs of a duel that fit nothing (:func:`untrained`), and what it means.
+    """Name the runs of a duel that fit nothing, and what it means.
 
-    Parameters
-    ----------
-    systems : sequence of str
-    dataset, view : str
+    Parameters and result are those of :func:`untrained`.
     """
     return untrained(
         systems,

@@ -9,7 +9,7 @@ from msa.report.beyond import Shown, in_usual_order, not_run
 from msa.report.labels import axis_label, describe, printed
 from msa.report.run_tables import commands_of
 from msa.report.tables import Table, no_marks
-from msa.report.untrained import FITS_NOTHING
+from msa.report.untrained import fits_nothing_above
 from msa.study.results import config_of, load_runs
 
 METRIC = "MAE"
@@ -27,6 +27,12 @@ def table(dataset: str) -> Shown:
     ----------
     dataset : str
         A data set that has a study ``<dataset>-text-scale``.
+
+    Returns
+    -------
+    Table or Markdown
+        MAE in label units, a row per missing rate and system; a sentence where none is
+        published.
     """
     both = _pairs(dataset)
     if both.empty:
@@ -69,9 +75,7 @@ def in_words(dataset: str) -> str:
     both, title = _pairs(dataset), source(dataset).title
     if both.empty:
         return f"{title} has no run with scaled text features yet."
-    runs = load_runs()
-    constant = runs[(runs["model"] == "constant") & (runs["dataset"] == dataset)]
-    bar = FITS_NOTHING * constant[f"train_{METRIC}"].mean()
+    bar = fits_nothing_above(dataset, both["view"].iloc[0])
     gains = both[f"valid_{METRIC} as is"] - both[f"valid_{METRIC} scaled"]
     stuck = {way: int((both[f"train_{METRIC} {way}"] > bar).sum()) for way in WAYS}
     return (

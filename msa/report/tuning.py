@@ -25,6 +25,12 @@ def table(dataset: str) -> Shown:
     ----------
     dataset : str
         A key of ``CANDIDATES``.
+
+    Returns
+    -------
+    Table or Markdown
+        MAE in label units on the training and validation split; a sentence where no
+        candidate is published.
     """
     tried = _tried(dataset)
     if tried.empty:
@@ -51,16 +57,15 @@ def table(dataset: str) -> Shown:
 def in_words(dataset: str) -> str:
     """Say which systems use what the search found best, and what the others forgo."""
     tried, title = _tried(dataset), source(dataset).title
-    complete = tried.groupby("model")["chosen"].transform("any") if len(tried) else []
-    tried = tried[complete] if len(tried) else tried
+    searched = tried.loc[tried["chosen"], "model"]  # a choice is of a complete set
+    tried = tried[tried["model"].isin(searched)]
     if tried.empty:
         return f"{title}: no system has all four settings published yet."
-    searched = tried["model"].nunique()
     best = tried[tried["chosen"]].set_index("model")
     used = tried[tried["used"]].set_index("model")
     kept = [m for m in used.index if not best["used"][m]]
     told = (
-        f"{title}: {searched - len(kept)} of {searched} systems use the setting with "
+        f"{title}: {len(best) - len(kept)} of {len(best)} systems use the setting with "
         "the lowest validation error of their four."
     )
     if kept:

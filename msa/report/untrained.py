@@ -18,11 +18,27 @@ fitting nothing. Set when the runs that it names had been seen."""
 
 
 def main_of(frame: pd.DataFrame, dataset: str, view: str) -> pd.DataFrame:
-    """Return the main comparison on a data set: its usual text encoder, frozen."""
+    """Return the main comparison on a data set: its usual text encoder, frozen.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Published runs, summaries or aggregates.
+    dataset, view : str
+    """
     own = main_runs(frame)
     keep = (own["dataset"] == dataset) & (own["view"] == view)
     keep &= own["encoder"] == default_encoder(source(dataset, view).language)
     return own[keep & (own["encoder_mode"] == "frozen")]
+
+
+def fits_nothing_above(dataset: str, view: str) -> float:
+    """Return the training MAE, in label units, above which a run fits nothing.
+
+    NaN where the constant, whose error is the measure, was not run.
+    """
+    runs = main_of(load_runs(), dataset, view)
+    return FITS_NOTHING * runs.loc[runs["model"] == "constant", "train_MAE"].mean()
 
 
 def untrained(
@@ -47,7 +63,7 @@ def untrained(
     """
     runs = load_runs()
     runs = main_of(runs[runs["missing_rate"] < 1], dataset, view)
-    bar = FITS_NOTHING * runs.loc[runs["model"] == "constant", "train_MAE"].mean()
+    bar = fits_nothing_above(dataset, view)
     told = []
     for system in systems:
         own = runs[runs["model"] == system]

@@ -195,7 +195,20 @@ def prepare(
 def text_scale(
     dataset: Dataset, encoder: str, device: str | torch.device = "cpu"
 ) -> TextScale:
-    """Measure an encoder's features of the complete training split.
+    """Measure a frozen encoder's features of the complete training split.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    encoder : str
+        Text encoder.
+    device : str or torch.device
+        Where to compute features that are not cached yet.
+
+    Returns
+    -------
+    TextScale
+        On the CPU.
 
     Raises
     ------
