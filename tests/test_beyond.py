@@ -265,7 +265,7 @@ def test_a_duel_is_told_in_gains(stored):
     assert "study run matrix-sims" in other.data
     stored(load_pairs=pairs.assign(n=2))  # too few to speak of other seeds
     assert duels.duel_table(*names).cells.at[0, "p, seeds"] == MISSING
-    assert "0 of the rates have 3 seeds or more" in duels.duel_in_words(*names)
+    assert "No rate has 3 seeds yet" in duels.duel_in_words(*names)
 
 
 def test_runs_that_do_not_even_fit_their_training_split_are_named(stored, monkeypatch):

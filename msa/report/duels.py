@@ -174,9 +174,17 @@ def duel_in_words(first: str, second: str, dataset: str, view: str) -> str:
         return f"{first} and {second} have not met on {title} yet."
     won, lost = own["gain"] > 0, own["gain"] < 0
     enough = own[own["n"] >= FEW]
-    return (
+    better = (
         f"{title}, MAE: {first} is better than {second} at {won.sum()} of {len(own)} "
-        f"missing rates, {second} at {lost.sum()}. {len(enough)} of the rates have "
+        f"missing rates, {second} at {lost.sum()}."
+    )
+    if enough.empty:
+        return (
+            f"{better} No rate has {FEW} seeds yet, so no interval is counted: those "
+            "that are shown know little of other seeds."
+        )
+    return (
+        f"{better} {len(enough)} of the rates have "
         f"{FEW} seeds or more; the interval lies on one side of 0 at "
         f"{(enough['lo'] > 0).sum()} of them for {first} and at "
         f"{(enough['hi'] < 0).sum()} for {second}."
