@@ -104,6 +104,16 @@ def test_sentences_of_like_length_are_encoded_as_if_all_together():
     assert float(found[1][0][~mask].abs().max()) == 0
 
 
+def test_the_mask_of_a_gpu_hides_the_same():
+    ids, mask = tokenise(["a fine film", "it was a long, dull evening"], "minilm", 12)
+    encoder = text.TextEncoder("minilm").eval()
+    with torch.no_grad():
+        states = encoder.bert(input_ids=ids, attention_mask=text.ready_mask(mask))
+        expected = encoder.padded(mask, input_ids=ids)
+    found = states.last_hidden_state * mask[..., None]
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+
+
 def test_scaled_features_are_centred_at_unit_spread_by_hand():
     mask = torch.tensor([[True, True], [True, False]])
     features = torch.tensor([[[1.0, 2.0], [3.0, 2.0]], [[5.0, 2.0], [0.0, 0.0]]])

@@ -295,7 +295,10 @@ class TextEncoder(nn.Module):
         logging.disable_progress_bar()
         logging.set_verbosity_error()
         self.bert = BertModel.from_pretrained(
-            str(encoder_folder(name)), dtype=torch.float32, add_pooling_layer=False
+            str(encoder_folder(name)),
+            dtype=torch.float32,
+            add_pooling_layer=False,
+            attn_implementation="sdpa",
         )
         self.width = self.bert.config.hidden_size
 
@@ -334,8 +337,18 @@ class TextEncoder(nn.Module):
         Tensor, shape (B, L, width)
             Last hidden states, 0 at padding.
         """
-        hidden = self.bert(attention_mask=mask.long(), **tokens).last_hidden_state
+        seen = mask.long() if mask.is_cpu else ready_mask(mask)
+        hidden = self.bert(attention_mask=seen, **tokens).last_hidden_state
         return hidden * mask[..., None]
+
+
+def ready_mask(mask: Tensor) -> Tensor:
+    """Make a mask (B, L) into one that a BERT uses as it is, (B, 1, L, L).
+
+    The library looks whether any other mask hides something at all, and on a GPU that
+    look waits for everything before it.
+    """
+    return mask[:, None, None].expand(-1, -1, mask.shape[1], -1)
 
 
 @dataclass(frozen=True, eq=False)

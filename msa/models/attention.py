@@ -62,7 +62,7 @@ class Attention:
             order = causal_bias(queries.steps, keys.steps, self.bias.device)
             self.bias = self.bias + order
         self.layout = None
-        if not self.bias.is_cuda:
+        if self.bias.is_cpu:
             self.layout = _Layout(queries, keys, heads, self.bias)
 
     def __call__(self, q: Tensor, kv: Tensor, p: float = 0.0) -> Tensor:

@@ -1,0 +1,110 @@
+"""On an accelerator a training step asks nothing of the host, for every model.
+
+There is none here. PyTorch's ``meta`` device takes its place: like a GPU it is not the
+CPU, so the models take the same path; its tensors have no values, so whatever would
+wait for one (``item()``, ``if tensor:``, ``nonzero()``, a copy to the host) raises.
+"""
+
+import pytest
+import torch
+from test_models import TRAINED, build, make_batch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from msa.data.text import TextEncoder
+from msa.models.base import Shape
+from msa.models.finetune import FineTuned
+from msa.models.registry import model_entry
+from msa.train.batches import DeviceSplit
+
+SHAPES = {"text": Shape(5, 6), "audio": Shape(3, 4), "vision": Shape(4, 3)}
+LENGTHS = [(5, 3, 4), (3, 1, 1), (4, 2, 4)]
+DEVICE = "meta"
+
+
+class OneDevice(TorchDispatchMode):
+    """Refuses operations that mix devices, but for single numbers of the host."""
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        tensors = [
+            leaf
+            for leaf in tree_leaves((args, kwargs))
+            if isinstance(leaf, torch.Tensor)
+        ]
+        if len({tensor.device.type for tensor in tensors if tensor.dim()}) > 1:
+            raise RuntimeError(f"{operation} mixes devices")
+        return operation(*args, **(kwargs or {}))
+
+
+def device_split(rate, ids=None):
+    """A split of random samples; with token ids it has no text features."""
+    batch = make_batch(LENGTHS, SHAPES, rate)
+    if ids:
+        del batch.inputs["text"], batch.targets["text"]
+    sequences = (batch.inputs, batch.targets, batch.mask, batch.missing)
+    return DeviceSplit("train", *sequences, batch.labels, {}, ids or {}, DEVICE)
+
+
+def step(model, hyper, split):
+    """Train on a batch of the split in each stage of an epoch, then predict."""
+    with OneDevice():
+        model.begin_training(split.labels)
+        for stage in model.stages(hyper):
+            batch = split.batch(torch.tensor([2, 0]), model.trims_padding)
+            # From the second epoch on every term of every model counts.
+            stage.objective(batch, 2)[0].backward()
+            changed = [p for group in stage.groups for p in group["params"]]
+            if hyper.clip_value is not None:
+                torch.nn.utils.clip_grad_value_(changed, hyper.clip_value)
+            if hyper.clip_norm is not None:
+                torch.nn.utils.clip_grad_norm_(changed, hyper.clip_norm)
+        with torch.no_grad():
+            return model.eval()(split.whole()).prediction
+
+
+# A variant without a part takes no way that the whole model does not take.
+WHOLE = [each for each in TRAINED if not each[1].startswith("w/o")]
+
+
+@pytest.mark.parametrize(("name", "variant"), WHOLE)
+def test_a_step_on_an_accelerator_asks_nothing_of_the_host(name, variant):
+    hyper = model_entry(name).resolve("mosi", variant)
+    model = build(name, variant, shapes=SHAPES).to(DEVICE)
+    prediction = step(model, hyper, device_split(0.5))
+    assert (prediction.device.type, prediction.shape) == (DEVICE, (3,))
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda x: x.sum().item(),
+        lambda x: x[x > 0],
+        lambda x: x.cpu(),
+        lambda x: x + torch.zeros(x.shape),
+    ],
+    ids=["a number", "a choice by value", "a copy", "a tensor of the host"],
+)
+def test_what_asks_the_host_is_noticed(ask):
+    model = build("LMF", "paper", shapes=SHAPES).to(DEVICE)
+    forward = model.forward
+
+    def asking(batch):
+        outputs = forward(batch)
+        ask(outputs.prediction)
+        return outputs
+
+    model.forward = asking
+    hyper = model_entry("LMF").resolve("mosi", "paper")
+    with pytest.raises(
+        (RuntimeError, NotImplementedError), match=r"(meta|Meta|devices)"
+    ):
+        step(model, hyper, device_split(0.5))
+
+
+def test_a_fine_tuned_encoder_asks_nothing_of_the_host():
+    text = TextEncoder("minilm")
+    shapes = {**SHAPES, "text": Shape(5, text.width)}
+    model = FineTuned(text, build("MIT-FRNet", "paper", shapes=shapes)).to(DEVICE)
+    ids = torch.tensor([[101, 7, 8, 9, 102], [101, 7, 102, 0, 0], [101, 7, 8, 102, 0]])
+    split = device_split(0.5, {"damaged": ids, "complete": ids})
+    step(model, model_entry("MIT-FRNet").resolve("mosi", "paper"), split)
