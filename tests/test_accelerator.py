@@ -7,7 +7,7 @@ wait for one (``item()``, ``if tensor:``, ``nonzero()``, a copy to the host) rai
 
 import pytest
 import torch
-from test_models import TRAINED, build, make_batch
+from test_models import WHOLE, build, make_batch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -60,10 +60,6 @@ def step(model, hyper, split):
                 torch.nn.utils.clip_grad_norm_(changed, hyper.clip_norm)
         with torch.no_grad():
             return model.eval()(split.whole()).prediction
-
-
-# A variant without a part takes no way that the whole model does not take.
-WHOLE = [each for each in TRAINED if not each[1].startswith("w/o")]
 
 
 @pytest.mark.parametrize(("name", "variant"), WHOLE)
