@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from msa.data.contract import video_of
 from msa.data.load import load
 from msa.data.passport import (
     PICTURE_CLIPS,
@@ -11,7 +12,6 @@ from msa.data.passport import (
     linear_probe,
     mask_picture,
     passport,
-    video_of,
 )
 
 

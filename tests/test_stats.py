@@ -94,6 +94,42 @@ def test_runs_scored_one_by_one_make_the_same_cell():
     )
 
 
+def test_clips_of_one_video_are_drawn_together():
+    counts = stats.clip_counts(("a", "b", "a", "c", "b"), 50)
+    assert counts.shape == (50, 5)
+    assert (counts[:, 0] == counts[:, 2]).all()
+    assert (counts[:, 1] == counts[:, 4]).all()
+    # Three videos are drawn in each resample, however many clips they bring.
+    assert (counts[:, [0, 1, 3]].sum(1) == 3).all()
+
+
+def test_copies_of_a_clip_in_one_video_tell_nothing_new():
+    truth = labels(60)
+    predictions = noisy(truth, 1.0, runs=1)
+    videos = np.repeat(np.arange(60), 5).tolist()
+    copied = stats.scored(
+        np.repeat(predictions, 5, 1), np.repeat(truth, 5), "mosi", videos
+    )
+    as_clips = stats.scored(np.repeat(predictions, 5, 1), np.repeat(truth, 5), "mosi")
+    once, by_video, by_clip = (
+        stats.estimate(cell)["MAE"]
+        for cell in (stats.scored(predictions, truth, "mosi"), copied, as_clips)
+    )
+    assert (by_video.lo, by_video.hi) == pytest.approx((once.lo, once.hi))
+    assert by_clip.hi - by_clip.lo < 0.6 * (once.hi - once.lo)
+
+
+def test_the_mean_of_three_values_gets_its_t_interval():
+    draws = stats.student_draws([1.0, 2.0, 6.0])
+    # Mean 3, standard error sqrt(7 / 3), t of 2 degrees of freedom 4.303.
+    half = 4.303 * math.sqrt(7 / 3)
+    assert stats.interval(draws) == pytest.approx((3 - half, 3 + half), rel=3e-3)
+    # Values twice as far apart are drawn twice as far from their mean, every time.
+    wider = stats.student_draws([-1.0, 1.0, 9.0])
+    np.testing.assert_allclose(wider - 3, 2 * (draws - 3))
+    assert np.isnan(stats.student_draws([1.0])).all()
+
+
 def test_the_same_seed_gives_the_same_interval_and_another_does_not():
     truth = labels(60)
     predictions = noisy(truth, 1.0, runs=2)

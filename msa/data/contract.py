@@ -35,6 +35,11 @@ def padding_mask(lengths: Tensor, steps: int) -> Tensor:
     return torch.arange(steps, device=lengths.device) < lengths[:, None]
 
 
+def video_of(clip: str) -> str:
+    """Return the video that a clip id ``"<video>$_$<clip>"`` belongs to."""
+    return clip.split("$_$")[0]
+
+
 @dataclass(frozen=True)
 class Split:
     """One split of a data set, complete (nothing missing), on the CPU.
@@ -76,6 +81,11 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def videos(self) -> tuple[str, ...]:
+        """The video of every clip, length N."""
+        return tuple(map(video_of, self.ids))
 
     def padding_masks(self) -> dict[str, Tensor]:
         """Return the real steps of each modality.

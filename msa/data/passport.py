@@ -33,11 +33,6 @@ _MASK_SIGNS = np.array([".", "-", "#"])
 _HISTOGRAM_BINS = 50
 
 
-def video_of(clip: str) -> str:
-    """Return the video that a clip id ``"<video>$_$<clip>"`` belongs to."""
-    return clip.split("$_$")[0]
-
-
 def passport(
     dataset: Dataset, text_features: Mapping[str, np.ndarray] | None = None
 ) -> dict[str, pd.DataFrame]:
@@ -108,7 +103,7 @@ def _splits(dataset: Dataset) -> pd.DataFrame:
             {
                 "split": name,
                 "clips": len(split),
-                "videos": len(set(map(video_of, split.ids))),
+                "videos": len(set(split.videos)),
                 "negative": int((labels < 0).sum()),
                 "neutral": int((labels == 0).sum()),
                 "positive": int((labels > 0).sum()),
@@ -222,8 +217,8 @@ def _overlap(dataset: Dataset) -> pd.DataFrame:
     """Count videos that two splits share, and the second split's clips from these."""
     rows = []
     for first, second in combinations(SPLITS, 2):
-        videos = set(map(video_of, dataset.splits[first].ids))
-        others = list(map(video_of, dataset.splits[second].ids))
+        videos = set(dataset.splits[first].videos)
+        others = dataset.splits[second].videos
         rows.append(
             {
                 "first": first,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ import pandas as pd
 from msa.data.registry import FRAME_LEVEL
 from msa.report.labels import MISSING, printed
 from msa.report.tables import Table, no_marks
-from msa.study.claims import Claim, in_words, read_claims
+from msa.study.claims import Claim, in_words, read_claims, rules
 from msa.study.grids import in_view, study_names
 from msa.study.stats import AGGREGATES
 from msa.study.verdicts import (
@@ -97,7 +98,7 @@ def verdicts(view: str | None = None) -> pd.DataFrame:
             continue
         reason = "no verdict is stored yet: run `python -m msa study publish`"
         nothing = dict.fromkeys(("effect", "lo", "hi"), np.nan)
-        counts = dict.fromkeys(("n", "cells", "won", "published", "needed"), 0)
+        counts = dict.fromkeys(("n", "cells", "won", "lost", "published", "needed"), 0)
         row = {"id": claim.id, "verdict": UNFINISHED, "unit": "", "reason": reason}
         rows.append({"claim": claim, "view": chosen, **row, **nothing, **counts})
     return pd.DataFrame(rows)
@@ -202,7 +203,7 @@ def _board(
     commands = {
         i: [command(claim, row_view)]
         for i, (claim, row_view) in enumerate(zip(claims, found["view"], strict=True))
-        if claim.study
+        if claim.study or claim.kind in ("faster", "counts")
     }
     marks = no_marks(cells)
     return LinkedTable(
@@ -236,17 +237,43 @@ def command(claim: Claim, view: str = "clip-context") -> str:
     """Return the shell command that runs what a claim needs."""
     if claim.kind == "faster":
         return f"{MEASURE}\npython -m msa study publish"
+    if claim.kind == "counts":
+        checks = [f"python -m msa data check {name} --write" for name in claim.datasets]
+        return "\n".join([*checks, "python -m msa study publish"])
     twin = in_view(claim.study, view)
     name = twin if twin in study_names() else claim.study
     return f"python -m msa study run {name}\npython -m msa study publish"
 
 
+def is_settled(row: Mapping[str, object]) -> bool:
+    """Whether a refuted claim could not be supported within its interval either.
+
+    Parameters
+    ----------
+    row : mapping
+        Of :func:`verdicts`. Settled is a claim with a cell that is surely lost, or
+        whose whole interval lies at or below what would support it: half of the cells,
+        or the margin of the rules.
+    """
+    if row["verdict"] != REFUTED:
+        return True
+    hi, wanted = row["hi"], 0.5 if row["unit"] == "share" else rules().margin
+    return bool(row["lost"] > 0 or np.isnan(hi) or hi <= wanted)
+
+
+UNSETTLED = (
+    "Unsettled: the interval also holds what would support the claim, and no cell is "
+    "surely lost"
+)
+"""Said of a refuted claim that more runs or clips could turn round."""
+
+
 def _why(row: dict[str, object]) -> str:
     claim = row["claim"]
-    caveat = (
-        f" Note: {claim.caveat}." if claim.caveat not in ("", row["reason"]) else ""
-    )
-    return f"{row['reason']}.{caveat}"
+    told = [row["reason"], *([] if is_settled(row) else [UNSETTLED])]
+    if claim.caveat not in ("", row["reason"]):
+        told.append(f"Note: {claim.caveat}")
+    return ". ".join(told) + "."
 
 
 def rules_table(paper: str) -> Table:
@@ -277,4 +304,10 @@ def in_short(paper: str | None = None, view: str | None = None) -> str:
         found = found[[claim.paper == paper for claim in found["claim"]]]
     counts = found["verdict"].value_counts()
     told = ", ".join(f"{counts[v]} {v}" for v in VERDICTS if v in counts)
-    return f"Of {len(found)} claims: {told}."
+    open_ = sum(not is_settled(row) for row in found.to_dict("records"))
+    unsettled = (
+        f" Of those not reproduced {open_} {'is' if open_ == 1 else 'are'} unsettled: "
+        "the interval also holds what would support the claim, and no cell is surely "
+        "lost."
+    )
+    return f"Of {len(found)} claims: {told}.{unsettled if open_ else ''}"

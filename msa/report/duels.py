@@ -82,8 +82,10 @@ def duel_table(first: str, second: str, dataset: str, view: str) -> Shown:
         for name, corrected in zip(_P_VALUES, _CORRECTED, strict=True):
             p = mae[corrected]
             row[name] = MISSING if np.isnan(p) else f"{p:.3f}"
-        bounds = f" [{mae['better_lo']:.0%} to {mae['better_hi']:.0%}]"
-        row[f"{first} better (MAE)"] = f"{mae['better']:.0%}{bounds}"
+        share = (
+            f"{mae['better']:.0%} [{mae['better_lo']:.0%} to {mae['better_hi']:.0%}]"
+        )
+        row[f"{first} better (MAE)"] = share if mae["n"] >= FEW else MISSING
         row["Seeds"] = str(int(mae["n"]))
         rows.append(row)
     caption = (
@@ -93,7 +95,7 @@ def duel_table(first: str, second: str, dataset: str, view: str) -> Shown:
         f"(for MAE too). p (MAE): two-sided, with {FEW} seeds or more; of the same "
         "bootstrap over seeds and clips, and of a paired t-test over seeds alone, each "
         "corrected for the number of rows by Holm's method. Better: share of pairs of "
-        "runs that the first wins, with its interval."
+        f"runs that the first wins, with its interval, with {FEW} seeds or more."
     )
     name = f"duel-{dataset}-{first}-{second}".lower()
     return plain_table(pd.DataFrame(rows), own, name, caption)

@@ -45,7 +45,8 @@ def verdict_of_the_title() -> str:
     decided = counts[REPRODUCED] + counts[CONSISTENT] + counts[REFUTED]
     if decided < total / 2:
         return f"verdict open, {decided} of {total} claims decided"
-    return f"{counts[REPRODUCED]} of {decided} decided claims reproduced"
+    told = f"{counts[REPRODUCED]} reproduced, {counts[CONSISTENT]} consistent"
+    return f"of {decided} decided claims {told}"
 
 
 def cards() -> HTML:

@@ -17,7 +17,14 @@ from msa.data.registry import source
 from msa.study.claims import Claim, Place, places, rates_of, rules, run_fields
 from msa.study.evidence import Evidence
 from msa.study.results import load_reconstructions
-from msa.study.stats import TIE, Floats, interval, mean_over_runs, run_counts
+from msa.study.stats import (
+    TIE,
+    Floats,
+    interval,
+    mean_over_runs,
+    run_counts,
+    student_draws,
+)
 from msa.train.metrics import METRICS
 
 IMPUTATIONS = ("zero", "mean", "last")
@@ -182,7 +189,7 @@ def _faster(claim: Claim, evidence: Evidence) -> list[Cell]:
         seconds = evidence.rounds(place.dataset, claim.systems, place.at)
         for first, second in claim.pairs:
             saved = (seconds[second] - seconds[first]).to_numpy()
-            draws = _drawn_mean(np.tile(saved, (rules().resamples, 1)))
+            draws = student_draws(saved, rules().resamples)
             found.append(gain_cell(place, first, second, saved, draws))
     return found
 
@@ -220,7 +227,7 @@ def _restores(claim: Claim, evidence: Evidence) -> list[Cell]:
             table = rows.pivot(index="run_id", columns="method", values="value")
             best = table[list(IMPUTATIONS)].mean().idxmin()
             gains = (table[best] - table["model"]).loc[ids].to_numpy()
-            draws = _drawn_mean(np.tile(gains, (rules().resamples, 1)))
+            draws = student_draws(gains, rules().resamples)
             there = Place(place.dataset, ERROR_OF + modality, place.at)
             found.append(gain_cell(there, claim.system, best, gains, draws))
     return found

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from msa.data.contract import Split
 from msa.data.load import load
 from msa.data.registry import source
 from msa.study.claims import Place, along, config_of, parse_system, rates_of, rules
@@ -46,7 +47,7 @@ class Evidence:
         self._named = set(self.runs[named].itertuples(index=False, name=None))
         self._scored: dict[str, Scored] = {}
         self._predictions: dict[tuple[str, str], Mapping[str, np.ndarray]] = {}
-        self._truth: dict[str, np.ndarray] = {}
+        self._tests: dict[str, Split] = {}
 
     def run_id(
         self, dataset: str, system: str, rate: float, seed: int, **fields: object
@@ -140,14 +141,14 @@ class Evidence:
                 self._predictions[key] = load_predictions(*key, self.results)
             self._scored[run_id] = scored(
                 [self._predictions[key][run_id]],
-                self._labels(dataset),
+                self._test(dataset).labels.numpy(),
                 source(dataset, self.view).scale,
+                self._test(dataset).videos,
                 resamples=rules().resamples,
             )
         return self._scored[run_id]
 
-    def _labels(self, dataset: str) -> np.ndarray:
-        if dataset not in self._truth:
-            data = load(dataset, self.view)
-            self._truth[dataset] = data.splits["test"].labels.numpy()
-        return self._truth[dataset]
+    def _test(self, dataset: str) -> Split:
+        if dataset not in self._tests:
+            self._tests[dataset] = load(dataset, self.view).splits["test"]
+        return self._tests[dataset]

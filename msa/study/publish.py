@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from msa.data.contract import Split
 from msa.data.load import MissingData, load
 from msa.data.paths import results_dir
 from msa.study.layout import (
@@ -301,11 +302,11 @@ def _summarise(
             sweeps.append(matching(kept_sweeps, here))
             continue
         _check_data(group, data.sha256, environments, incoming)
-        truth = data.splits["test"].labels.numpy()
+        test = data.splits["test"]
         if DATA_ORDER in group:
             group = group[group[DATA_ORDER].isna()]
         for _, system in group.groupby(list(SYSTEM), sort=True):
-            found = _system_rows(system, truth, data.source.scale, folder)
+            found = _system_rows(system, test, data.source.scale, folder)
             cells.append(found[0])
             sweeps.append(found[1])
     for name, frames, columns in (
@@ -319,7 +320,7 @@ def _summarise(
 
 
 def _system_rows(
-    runs: pd.DataFrame, truth: np.ndarray, scale: str, folder: Folder
+    runs: pd.DataFrame, test: Split, scale: str, folder: Folder
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Summary and aggregate rows of one system, from its published predictions."""
     system = runs.iloc[0][list(SYSTEM)].to_dict()
@@ -330,7 +331,8 @@ def _system_rows(
             f"runs.csv has {', '.join(sorted(lost))} of {file_stem(system)} without "
             "predictions: publish them again from the store, or restore the .npz"
         )
-    each = {i: scored([predictions[i]], truth, scale) for i in runs["run_id"]}
+    truth, videos = test.labels.numpy(), test.videos
+    each = {i: scored([predictions[i]], truth, scale, videos) for i in runs["run_id"]}
     runs = runs.assign(mask=runs["mask_seed"].fillna(-1).astype(int))
     runs = runs.sort_values(["missing_rate", "seed", "mask"])
 

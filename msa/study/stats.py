@@ -5,6 +5,7 @@ Array convention, everywhere in this module:
 =============  ================================================================
 ``R``          runs (seeds) of one system in one cell of a table
 ``N``          clips of the test split, the same and in the same order in all
+``V``          videos that these clips were cut from
 ``B``          bootstrap resamples
 ``S``          missing rates of a sweep
 predictions    (R, N): one row per run
@@ -13,18 +14,22 @@ scores         (B, R): a metric of every run on every draw of clips
 =============  ================================================================
 
 Two things are random in a table cell: which seeds were run, and which clips happen to
-be in the test split. A resample draws both anew, with replacement. All runs are scored
-on the same drawn clips, because all of them answer for the same test split: a run is
-not a fresh sample of clips. With one run only the clips vary, and the interval says
-nothing about seeds. With three runs the bootstrap sees only part of the variation
-between seeds; that is the price of three seeds, and every table shows its ``n``.
+be in the test split. A resample draws both anew, with replacement. Clips come in
+videos: those of one video share a speaker, and in the clip-context view even steps, so
+that a resample draws whole videos. All runs are scored on the same drawn clips, because
+all of them answer for the same test split: a run is not a fresh sample of clips. With
+one run only the clips vary, and the interval says nothing about seeds. With three runs
+the bootstrap sees only part of the variation between seeds; that is the price of three
+seeds, and every table shows its ``n``. Where there is no score by clip, and seeds alone
+vary, resampling three values could give no more than their range: there the mean is
+drawn from Student's distribution (:func:`student_draws`).
 
 A metric that is not defined in one run of a cell is not defined for the cell.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -86,9 +91,20 @@ def draw_counts(rng: np.random.Generator, size: int, resamples: int) -> Floats:
 
 
 @lru_cache(maxsize=4)
-def clip_counts(clips: int, resamples: int = RESAMPLES, seed: int = 0) -> Floats:
-    """Draws of clips, shape (B, N): the same for every system, so that they pair."""
-    counts = draw_counts(np.random.default_rng([seed, 0]), clips, resamples)
+def clip_counts(
+    videos: tuple[Hashable, ...], resamples: int = RESAMPLES, seed: int = 0
+) -> Floats:
+    """Draws of clips, (B, N): whole videos, the same for all systems, so they pair.
+
+    Parameters
+    ----------
+    videos : tuple, length N
+        What each clip was cut from; clips of one video are drawn together.
+    resamples, seed : int
+    """
+    place = {video: number for number, video in enumerate(dict.fromkeys(videos))}
+    drawn = draw_counts(np.random.default_rng([seed, 0]), len(place), resamples)
+    counts = drawn[:, [place[video] for video in videos]]
     counts.flags.writeable = False
     return counts
 
@@ -101,6 +117,30 @@ def run_counts(
     counts = draw_counts(np.random.default_rng([seed, 1 + system]), runs, resamples)
     counts.flags.writeable = False
     return counts
+
+
+def student_draws(values: ArrayLike, resamples: int = RESAMPLES) -> Floats:
+    """Spread the mean of few values over Student's distribution, shape (B,).
+
+    The draws are its quantiles in steps of equal probability, so their percentile
+    interval is the t-interval of the mean. Another set of values gets the same draws,
+    scaled and shifted: as if all erred together, which makes an interval of how many of
+    them are positive the widest.
+
+    Parameters
+    ----------
+    values : array of float, shape (R,)
+        One per run; nan for all draws if there is one alone, or one is nan.
+    resamples : int
+    """
+    values = np.asarray(values, dtype=float)
+    if len(values) < 2:
+        return np.full(resamples, np.nan)
+    from scipy.stats import t as student  # here: it loads slowly
+
+    error = values.std(ddof=1) / np.sqrt(len(values))
+    shares = (np.arange(resamples) + 0.5) / resamples
+    return values.mean() + error * student.ppf(shares, len(values) - 1)
 
 
 def run_scores(
@@ -181,18 +221,19 @@ class Scored:
     scores : dict of str to array of float, shape (B, R)
         The same on every draw of clips.
     draws : tuple of int
-        Clips, resamples and seed: what decides which clips were drawn.
+        Clips, videos, resamples and seed: what decides which clips were drawn.
     """
 
     values: dict[str, Floats]
     scores: dict[str, Floats]
-    draws: tuple[int, int, int]
+    draws: tuple[int, int, int, int]
 
 
 def scored(
     predictions: ArrayLike,
     truth: ArrayLike,
     scale: str,
+    videos: Sequence[Hashable] | None = None,
     *,
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -207,6 +248,9 @@ def scored(
         Labels.
     scale : {"mosi", "sims"}
         Label scale.
+    videos : sequence, length N, optional
+        The video of each clip (:func:`msa.data.contract.video_of`); every clip by
+        itself when left out.
     resamples, seed : int
         Of the bootstrap; the same seed gives the same draws.
 
@@ -215,11 +259,13 @@ def scored(
     ValueError
         If the shapes do not fit or values are not finite.
     """
-    clips = clip_counts(np.size(truth), resamples, seed)
+    videos = tuple(range(np.size(truth)) if videos is None else videos)
     return Scored(
         run_scores(predictions, truth, scale),
-        resampled_scores(predictions, truth, scale, clips),
-        (np.size(truth), resamples, seed),
+        resampled_scores(
+            predictions, truth, scale, clip_counts(videos, resamples, seed)
+        ),
+        (len(videos), len(set(videos)), resamples, seed),
     )
 
 
@@ -420,7 +466,7 @@ def probability_of_improvement(
 
 
 def _drawn_runs(cell: Scored, key: str) -> Floats:
-    _, resamples, seed = cell.draws
+    *_, resamples, seed = cell.draws
     return run_counts(cell.values[key].size, resamples, seed)
 
 
@@ -429,7 +475,7 @@ def _same_draws(*cells: Scored) -> None:
     if len(draws) > 1:
         raise ValueError(
             "these runs were not scored on the same draws of the same clips: (clips, "
-            f"resamples, seed) are {sorted(draws)}"
+            f"videos, resamples, seed) are {sorted(draws)}"
         )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from msa.data.contract import Split
 from msa.data.load import MissingData, load
 from msa.data.registry import source
 from msa.models.differences import RELEASED_MODELS, changes
@@ -46,7 +47,7 @@ def publish_switches(results: Path | None = None) -> tuple[str, ...]:
         ["dataset", "view", "encoder"]
     ):
         try:
-            truth = load(dataset, view).splits["test"].labels.numpy()
+            test = load(dataset, view).splits["test"]
         except MissingData:
             here = (kept["dataset"] == dataset) & (kept["view"] == view)
             rows += kept[here & (kept["encoder"] == encoder)].to_dict("records")
@@ -54,7 +55,7 @@ def publish_switches(results: Path | None = None) -> tuple[str, ...]:
         made: dict[str, np.ndarray] = {}
         for model in RELEASED_MODELS:
             made |= load_predictions(dataset, model, results)
-        score = cache(partial(_score, made, truth, source(dataset, view).scale))
+        score = cache(partial(_score, made, test, source(dataset, view).scale))
         where = {"dataset": dataset, "view": view, "encoder": encoder}
         rows += _compared(group, where, score)
     return publish_table(TABLE, pd.DataFrame(rows, columns=list(COLUMNS)), results)
@@ -67,7 +68,7 @@ def load_switches(results: Path | None = None) -> pd.DataFrame:
 
 def _score(
     predictions: Mapping[str, np.ndarray],
-    truth: np.ndarray,
+    test: Split,
     scale: str,
     run_id: str,
     partner: str,
@@ -75,7 +76,8 @@ def _score(
     """Score a run on the clips that both it and its partner have, and count them."""
     both = ~np.isnan(predictions[run_id]) & ~np.isnan(predictions[partner])
     shared = np.where(both, predictions[run_id], np.nan)
-    return scored([shared], truth, scale), int(both.sum())
+    found = scored([shared], test.labels.numpy(), scale, test.videos)
+    return found, int(both.sum())
 
 
 def _compared(
