@@ -31,7 +31,7 @@ from msa.report.labels import (
 from msa.report.style import Picture, house_style, system_order, system_style
 from msa.report.untrained import main_of, untrained
 from msa.study.claims import rules
-from msa.study.grids import in_view
+from msa.study.grids import BASELINES, REBUILDERS, in_view
 from msa.study.pairs import PAIRS, load_pairs
 from msa.study.results import load_runs, load_summary
 from msa.study.stats import TIE, holm
@@ -317,7 +317,8 @@ def f1_table(
     runs = main_of(load_runs(), dataset, view)
     caption = (
         "Weighted F1 of the same predictions with the weights of the true classes "
-        f"(correct) and of the predicted ones (swapped), in percent. {describe(runs)}"
+        "(correct) and of the predicted ones (swapped), in percent. "
+        f"{describe(runs)}{_absent(wide)}"
     )
     return plain_table(frame, own, f"f1-{dataset}", caption)
 
@@ -367,8 +368,14 @@ def f1_in_words(dataset: str, view: str) -> str:
         f"{title}: swapped weights add {excess.min():+z.2f} to {excess.max():+z.2f} "
         f"points of F1 (most for {top['model']} at missing rate "
         f"{top['missing_rate']:.1f}) and turn {changed} of {pairs} pairs of systems "
-        "round."
+        f"round.{_absent(wide)}"
     )
+
+
+def _absent(there: pd.DataFrame) -> str:
+    """Name the compared systems of both papers that have no run here."""
+    missing = [m for m in (*BASELINES, *REBUILDERS) if m not in set(there["model"])]
+    return f" Not run here: {', '.join(system_order(missing))}." if missing else ""
 
 
 def _f1_keys(dataset: str, view: str) -> tuple[str, str, str]:
