@@ -193,8 +193,9 @@ def overview() -> Table:
     caption = (
         "Pages with scores: cells that the paper prints (for figures, that can be "
         "computed from its tables), those with a number of ours (default feature view, "
-        "frozen encoder), the seeds behind them, and how far our order of the systems agrees with the paper's "
-        "(mean over columns; 1: the same order, 0: unrelated, -1: reversed). "
+        "frozen encoder), the seeds behind them, and how far our order of the systems "
+        "agrees with the paper's (mean over columns; 1: the same order, 0: unrelated, "
+        "-1: reversed). "
         "python -m msa study run STUDY runs what is missing."
     )
     return LinkedTable.plain(pd.DataFrame(rows), "overview", caption)
