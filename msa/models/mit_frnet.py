@@ -213,9 +213,6 @@ class MITFRNet(SequenceModel):
         self.relate = CrossmodalEncoders(hyper)
         self.rebuild = reconstruction(shapes, hyper)
         self.uses_targets = self.rebuild is not None
-        self.reconstruction_losses = (
-            missing_losses if hyper.missing_steps_only else losses_of_all_steps
-        )
         self.compare = self._similarity(shapes)
         gate = InputGateEncoder if hyper.input_gate else GateEncoder
         self.condense = nn.ModuleDict(
@@ -241,6 +238,14 @@ class MITFRNet(SequenceModel):
             return Similarity(3 * hyper.width, hyper.common_width, hyper.common_steps)
         # It reads the reconstruction's hidden state: without the one, not the other.
         return GaussianToMean(shapes, hyper.common_width) if self.rebuild else None
+
+    def reconstruction_losses(
+        self, rebuilt: dict[str, Tensor], batch: Batch
+    ) -> dict[str, Tensor]:
+        """Compare what was rebuilt, (P, d_m), with the complete sequences (eq. 19)."""
+        if self.hyper.missing_steps_only:
+            return missing_losses(rebuilt, batch)
+        return losses_of_all_steps(rebuilt, batch)
 
     def forward(self, batch: Batch) -> Outputs:
         """Predict, rebuild every step, and compare the modalities' distributions."""

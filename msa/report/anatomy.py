@@ -230,9 +230,11 @@ _MFMB_NET = Anatomy(
         "forward",
         "align.forward",
         "macro.forward",
+        "micro.forward",
         "micro.gate.text.forward",
         "micro.fuse.0.forward",
         "rebuild.each.text.forward",
+        "mfmb_net.missing_losses()",
     ),
 )
 
@@ -310,17 +312,30 @@ _MIT_FRNET = Anatomy(
             span=(2, 3),
             after=("relate",),
         ),
+        Part(
+            "distance",
+            "Distance to the complete sequences, every step",
+            "eqs. 19-20",
+            {"mit_frnet.losses_of_all_steps()": "eqs. 19-20"},
+            row=4,
+            span=(1, 2),
+            after=("rebuild",),
+        ),
         _condense((0, 1)),
         _classify((0, 1)),
     ),
     terms={"task": "eq. 23", "reconstruction_*": "eqs. 19-20", "similarity": "eq. 22"},
-    reads=("classify", "rebuild", "compare"),
+    reads=("classify", "distance", "compare"),
     code=(
         "forward",
         "relate.forward",
         "condense.text.forward",
+        "rebuild.encode",
+        "rebuild.decode",
         "compare.forward",
+        "mit_frnet.step_gaussians()",
         "mit_frnet.gaussian_kl()",
+        "mit_frnet.losses_of_all_steps()",
     ),
 )
 
@@ -454,6 +469,7 @@ _MULT = Anatomy(
     ),
     terms={"task": "absolute error"},
     reads=("predict",),
+    code=("forward", "mult.embed()", "cross.text.forward", "cross.text._layer"),
 )
 
 _MISA = Anatomy(
