@@ -14,6 +14,7 @@ from msa.report.labels import MISSING, printed
 from msa.report.tables import Table, no_marks
 from msa.study.claims import Claim, in_words, read_claims, rules
 from msa.study.grids import in_view, study_names
+from msa.study.printed import is_met, printed_cells
 from msa.study.stats import AGGREGATES
 from msa.study.verdicts import (
     CONSISTENT,
@@ -31,7 +32,7 @@ MEASURE = "python -m msa bench rates --save"
 DECIDED = (REPRODUCED, CONSISTENT, REFUTED)
 """Verdicts of claims that runs have decided."""
 
-BOARD = ("Claim", "Where", "Verdict", "Effect", "Seeds", "Why", "Page")
+BOARD = ("Claim", "Where", "Verdict", "Effect", "Seeds", "Printed", "Why", "Page")
 """Columns of a claim board, on pages that say whose claims they are."""
 
 _PAGE = re.compile(r"(?<=>)((?:papers|findings)/[\w-]+)(?=</td>)")
@@ -186,6 +187,7 @@ def _board(
             "Verdict": found["verdict"],
             "Effect": [effect(row) for row in found.to_dict("records")],
             "Seeds": [str(n) if n else MISSING for n in found["n"].astype(int)],
+            "Printed": [_printed(claim) for claim in claims],
             "Why": [_why(row) for row in found.to_dict("records")],
             "Page": [claim.page for claim in claims],
         }
@@ -197,6 +199,8 @@ def _board(
         "changed since is listed with them. Effect: gain in the claim's favour, or "
         "share of cells won, with its 95 % interval."
     )
+    if "Printed" in columns:
+        caption += " Printed: cells that the paper's own printed numbers win."
     if any("MWA/10" in claim.at for claim in claims):
         caption += " The weights of MWA/10 add up to 0.55, so a gain in it looks small."
     data = found.drop(columns="claim")
@@ -268,9 +272,24 @@ UNSETTLED = (
 """Said of a refuted claim that more runs or clips could turn round."""
 
 
+ASKS_MORE = (
+    "The paper's own printed numbers win {} of {} cells, which is less than its words "
+    "say"
+)
+"""Said of a claim that the printed tables do not bear out, or not as we read it."""
+
+
+def _printed(claim: Claim) -> str:
+    won, compared = printed_cells(claim)
+    return f"{won} of {compared}" if compared else MISSING
+
+
 def _why(row: dict[str, object]) -> str:
     claim = row["claim"]
     told = [row["reason"], *([] if is_settled(row) else [UNSETTLED])]
+    printed = printed_cells(claim)
+    if not is_met(claim, printed):
+        told.append(ASKS_MORE.format(*printed))
     if claim.caveat not in ("", row["reason"]):
         told.append(f"Note: {claim.caveat}")
     return ". ".join(told) + "."
@@ -295,6 +314,23 @@ def rules_table(paper: str) -> Table:
         "explains every kind."
     )
     return Table.plain(frame, f"rules-{paper.lower()}", caption)
+
+
+def printed_in_short() -> str:
+    """Say which claims the papers' own printed numbers do not bear out."""
+    found = [(claim, printed_cells(claim)) for claim in read_claims()]
+    compared = [(claim, cells) for claim, cells in found if cells.compared]
+    short_of = [
+        f"*{claim.says}* ({claim.paper}: {cells.won} of {cells.compared} cells)"
+        for claim, cells in compared
+        if not is_met(claim, cells)
+    ]
+    told = (
+        f"{len(compared)} claims can be put to the papers' own printed numbers, by the "
+        f"same cells and without intervals. {len(short_of)} of them do not win there "
+        "what their words, as we read them, demand"
+    )
+    return f"{told}: {'; '.join(short_of)}." if short_of else f"{told}."
 
 
 def in_short(paper: str | None = None, view: str | None = None) -> str:
