@@ -189,7 +189,8 @@ def duel_in_words(first: str, second: str, dataset: str, view: str) -> str:
         f"{better} {len(enough)} of the rates have "
         f"{FEW} seeds or more; the interval lies on one side of 0 at "
         f"{(enough['lo'] > 0).sum()} of them for {first} and at "
-        f"{(enough['hi'] < 0).sum()} for {second}."
+        f"{(enough['hi'] < 0).sum()} for {second}, each rate on its own and not "
+        "corrected for their number."
     )
 
 
