@@ -1,7 +1,7 @@
 """The papers' own files: a page of a frame-level claim runs on them unchanged.
 
-The official CMU-MOSI pickle cannot be redistributed. This one is synthetic, with
-exactly its keys, shapes and types, and a handful of clips.
+The official pickles cannot be redistributed. These are synthetic, with exactly the
+keys, shapes and types of CMU-MOSI's and CH-SIMS's, and a handful of clips.
 """
 
 from __future__ import annotations
@@ -24,25 +24,34 @@ SIZES = {"train": 8, "valid": 4, "test": 12}
 CLAIM = "mfmb-complete-mosi-corr-gain"
 
 
-def official_content() -> dict:
-    """Return a file like MMSA's unaligned_50.pkl of CMU-MOSI, with few clips."""
+SHAPES = {
+    "mosi": ((50, 768), (375, 5), (500, 20)),
+    "sims": ((39, 768), (400, 33), (55, 709)),
+}
+"""Steps and width of text, audio and vision in the official files."""
+
+
+def official_content(dataset: str = "mosi") -> dict:
+    """Return a file like MMSA's unaligned one of a data set, with few clips."""
     rng = np.random.default_rng(0)
+    (length, width), audio, vision = SHAPES[dataset]
+    reach = {"mosi": 3, "sims": 1}[dataset]
     content = {}
     for split, count in SIZES.items():
         tokens = rng.integers(5, 12, count)
-        mask = np.arange(50) < tokens[:, None]
-        ids = np.where(mask, rng.integers(1996, 9000, (count, 50)), 0)
+        mask = np.arange(length) < tokens[:, None]
+        ids = np.where(mask, rng.integers(1996, 9000, (count, length)), 0)
         ids[:, 0] = 101
         ids[np.arange(count), tokens - 1] = 102
-        labels = np.linspace(-3, 3, count).astype(np.float32)
-        audio_lengths = rng.integers(20, 375, count).tolist()
-        vision_lengths = rng.integers(20, 500, count).tolist()
+        labels = np.linspace(-reach, reach, count).astype(np.float32)
+        audio_lengths = rng.integers(20, audio[0], count).tolist()
+        vision_lengths = rng.integers(20, vision[0], count).tolist()
         content[split] = {
             "raw_text": np.array([f"SENTENCE {row}" for row in range(count)]),
-            "audio": _sequences(rng, audio_lengths, 375, 5),
-            "vision": _sequences(rng, vision_lengths, 500, 20),
+            "audio": _sequences(rng, audio_lengths, *audio),
+            "vision": _sequences(rng, vision_lengths, *vision),
             "id": np.array([f"{split}clip{row}$_${row}" for row in range(count)]),
-            "text": rng.normal(size=(count, 50, 768)).astype(np.float32),
+            "text": rng.normal(size=(count, length, width)).astype(np.float32),
             "text_bert": np.stack([ids, mask, 0 * ids], axis=1).astype(np.float32),
             "audio_lengths": audio_lengths,
             "vision_lengths": vision_lengths,
@@ -52,6 +61,8 @@ def official_content() -> dict:
             "classification_labels": (labels > 0).astype(np.float32),
             "regression_labels": labels,
         }
+        if dataset == "sims":  # scored from one modality alone as well
+            content[split] |= {f"regression_labels_{m}": labels * 0.5 for m in "TAV"}
     return content
 
 
@@ -91,12 +102,14 @@ def home(tmp_path, tiny_file, monkeypatch):
     return tmp_path
 
 
-def test_a_model_trains_on_the_official_layout(home):
+@pytest.mark.parametrize("dataset", SHAPES)
+def test_a_model_trains_on_the_official_layout(dataset, home, tiny_file):
+    tiny_file(content=official_content(dataset), dataset=dataset, view="unaligned")
+    config = config_of(dataset, "unaligned", "FC(A)", 0.3, 1111)
     try:
-        encoder_folder("minilm")
+        encoder_folder(config.encoder)
     except EncoderError as error:
         pytest.skip(f"needs the text encoder: {error}")
-    config = config_of("mosi", "unaligned", "FC(A)", 0.3, 1111)
     found = run(config.model_copy(update={"max_epochs": 2}))
     assert found.predictions.shape == (SIZES["test"],)
     assert np.isfinite(found.metrics["test"]["MAE"])
