@@ -190,3 +190,31 @@ def test_figure_5_goes_by_metric():
     assert order == ["Acc-2", "Acc-5", "Acc-7", "Acc-3", "F1", "MAE", "Corr"]
     picture = paper_figures.mwa_picture(cells, "five")
     assert "mosi MAE: best in paper MIT-FRNet" in picture.alt
+
+
+@pytest.mark.parametrize(
+    ("row", "settled"),
+    [
+        ({"verdict": "consistent", "hi": 1.0}, True),
+        ({"hi": 0.5}, True),
+        ({"hi": 0.6}, False),
+        ({"hi": 0.6, "lost": 1}, True),
+        ({"unit": "MAE", "hi": 0.005}, True),
+        ({"unit": "MAE", "hi": 0.006}, False),
+        ({"kind": "gain", "unit": "MAE", "hi": 0.006}, True),
+    ],
+)
+def test_a_refuted_claim_is_settled_if_its_interval_supports_nothing(row, settled):
+    usual = {"verdict": "not reproduced", "unit": "share", "lost": 0, "kind": "better"}
+    row = {**usual, **row}
+    row["claim"] = SimpleNamespace(kind=row.pop("kind"))
+    assert claims.is_settled(row) is settled
+
+
+def test_the_board_says_what_the_printed_numbers_win():
+    told = claims.printed_in_short()
+    assert "(MIT-FRNet: 1 of 6 cells)" in told  # that it loses less to missing steps
+    table = board("MIT-FRNet").cells.set_index("Claim")
+    own = table.loc[next(c.says for c in read_claims() if c.id == "mit-robust")]
+    assert own["Printed"] == "1 of 6"
+    assert "The paper's own printed numbers win 1 of 6 cells" in own["Why"]

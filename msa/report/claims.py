@@ -35,6 +35,18 @@ DECIDED = (REPRODUCED, CONSISTENT, REFUTED)
 BOARD = ("Claim", "Where", "Verdict", "Effect", "Seeds", "Printed", "Why", "Page")
 """Columns of a claim board, on pages that say whose claims they are."""
 
+UNSETTLED = (
+    "Unsettled: the interval also holds what would support the claim, and no cell is "
+    "surely lost"
+)
+"""Said of a refuted claim that more runs or clips could turn round."""
+
+ASKS_MORE = (
+    "The paper's own printed numbers win {} of {} cells, which is less than its words "
+    "say"
+)
+"""Said of a claim that the printed tables do not bear out, or not as we read it."""
+
 _PAGE = re.compile(r"(?<=>)((?:papers|findings)/[\w-]+)(?=</td>)")
 
 
@@ -257,26 +269,13 @@ def is_settled(row: Mapping[str, object]) -> bool:
     row : mapping
         Of :func:`verdicts`. Settled is a claim with a cell that is surely lost, or
         whose whole interval lies at or below what would support it: half of the cells,
-        or the margin of the rules.
+        or the margin of the rules. A refuted gain is: its interval does not hold the
+        number that the paper states.
     """
-    if row["verdict"] != REFUTED:
+    if row["verdict"] != REFUTED or row["claim"].kind == "gain":
         return True
     hi, wanted = row["hi"], 0.5 if row["unit"] == "share" else rules().margin
     return bool(row["lost"] > 0 or np.isnan(hi) or hi <= wanted)
-
-
-UNSETTLED = (
-    "Unsettled: the interval also holds what would support the claim, and no cell is "
-    "surely lost"
-)
-"""Said of a refuted claim that more runs or clips could turn round."""
-
-
-ASKS_MORE = (
-    "The paper's own printed numbers win {} of {} cells, which is less than its words "
-    "say"
-)
-"""Said of a claim that the printed tables do not bear out, or not as we read it."""
 
 
 def _printed(claim: Claim) -> str:
