@@ -199,6 +199,7 @@ def test_figure_5_goes_by_metric():
         ({"hi": 0.5}, True),
         ({"hi": 0.6}, False),
         ({"hi": 0.6, "lost": 1}, True),
+        ({"hi": 0.6, "lost": 1, "quantity": "most"}, False),
         ({"unit": "MAE", "hi": 0.005}, True),
         ({"unit": "MAE", "hi": 0.006}, False),
         ({"kind": "gain", "unit": "MAE", "hi": 0.006}, True),
@@ -206,8 +207,8 @@ def test_figure_5_goes_by_metric():
 )
 def test_a_refuted_claim_is_settled_if_its_interval_supports_nothing(row, settled):
     usual = {"verdict": "not reproduced", "unit": "share", "lost": 0, "kind": "better"}
-    row = {**usual, **row}
-    row["claim"] = SimpleNamespace(kind=row.pop("kind"))
+    row = {**usual, "quantity": "all", **row}
+    row["claim"] = SimpleNamespace(kind=row["kind"], quantity=row["quantity"])
     assert claims.is_settled(row) is settled
 
 

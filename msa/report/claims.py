@@ -35,10 +35,7 @@ DECIDED = (REPRODUCED, CONSISTENT, REFUTED)
 BOARD = ("Claim", "Where", "Verdict", "Effect", "Seeds", "Printed", "Why", "Page")
 """Columns of a claim board, on pages that say whose claims they are."""
 
-UNSETTLED = (
-    "Unsettled: the interval also holds what would support the claim, and no cell is "
-    "surely lost"
-)
+UNSETTLED = "Unsettled: the interval also holds what would support the claim"
 """Said of a refuted claim that more runs or clips could turn round."""
 
 ASKS_MORE = (
@@ -267,15 +264,21 @@ def is_settled(row: Mapping[str, object]) -> bool:
     Parameters
     ----------
     row : mapping
-        Of :func:`verdicts`. Settled is a claim with a cell that is surely lost, or
-        whose whole interval lies at or below what would support it: half of the cells,
-        or the margin of the rules. A refuted gain is: its interval does not hold the
-        number that the paper states.
+        Of :func:`verdicts`.
+
+    Returns
+    -------
+    bool
+        True if the whole interval lies at or below what would support the claim: half
+        of the cells, or the margin of the rules. Also where the paper says "all" and a
+        cell is surely lost, and for a stated gain, which its interval does not hold.
     """
-    if row["verdict"] != REFUTED or row["claim"].kind == "gain":
+    claim = row["claim"]
+    if row["verdict"] != REFUTED or claim.kind == "gain":
         return True
     hi, wanted = row["hi"], 0.5 if row["unit"] == "share" else rules().margin
-    return bool(row["lost"] > 0 or np.isnan(hi) or hi <= wanted)
+    is_broken = claim.quantity == "all" and row["lost"] > 0
+    return bool(is_broken or np.isnan(hi) or hi <= wanted)
 
 
 def _printed(claim: Claim) -> str:
@@ -342,7 +345,6 @@ def in_short(paper: str | None = None, view: str | None = None) -> str:
     open_ = sum(not is_settled(row) for row in found.to_dict("records"))
     unsettled = (
         f" Of those not reproduced {open_} {'is' if open_ == 1 else 'are'} unsettled: "
-        "the interval also holds what would support the claim, and no cell is surely "
-        "lost."
+        "the interval also holds what would support the claim."
     )
     return f"Of {len(found)} claims: {told}.{unsettled if open_ else ''}"

@@ -207,8 +207,8 @@ BATCHES_DIFFER = (
 
 
 GOAL = 6.0
-"""How many times as fast as public code systems with attention are meant to train, the
-text encoder frozen."""
+"""How many times as fast as public code the systems are meant to train, with a frozen
+text encoder."""
 
 
 def speed_in_words() -> str:

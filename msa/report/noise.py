@@ -32,7 +32,7 @@ KINDS = ("run seed", "masks", "data order")
 
 
 def smallest_gain(metric: str) -> tuple[float, str]:
-    """Return a gain in a metric that the papers claim, as a fraction, and which it is.
+    """Return a gain in a metric that the papers claim, as scores are, and which it is.
 
     The smallest that MFMB-Net's text states; where it states none, what MIT-FRNet is
     printed to be ahead of the best system beside it, at the rate of the noise study; if
@@ -102,7 +102,10 @@ def _together(draws: Sequence[np.ndarray]) -> float:
 
 
 def _seeds_needed(metric: str, deviation: float) -> str:
-    """Return the runs each of two systems needs to tell :func:`smallest_gain`."""
+    """Return the runs of each of two systems that find a gain, with :data:`POWER`.
+
+    The gain is :func:`smallest_gain`.
+    """
     if math.isnan(deviation):
         return MISSING
     quantiles = NormalDist().inv_cdf((1 + LEVEL) / 2) + NormalDist().inv_cdf(POWER)

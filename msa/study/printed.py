@@ -89,7 +89,7 @@ def _score(claim: Claim, place: Place, system: str, at: At) -> float:
     dataset, key = PRINTED_NAMES[place.dataset], place.metric.removesuffix("_swapped")
     tables = {
         table: score
-        for name in _names(system)
+        for name in _names(system, claim.paper)
         for table, score in _numbers()
         .get((claim.paper, dataset, name, key, at), {})
         .items()
@@ -125,9 +125,9 @@ def _table(claim: Claim) -> str:
     return "Table " + claim.page.rpartition("-")[2]
 
 
-def _names(system: str) -> tuple[str, ...]:
-    """Return what the tables call a system."""
+def _names(system: str, paper: str) -> tuple[str, ...]:
+    """Return what the tables of a paper call a system."""
     model, _, part = system.partition(" w/o ")
     if part:
         return f"w/o {part}", f"{model} (ablation {part})"
-    return (system, "Ours") if system in ("MFMB-Net", "MIT-FRNet") else (system,)
+    return (system, "Ours") if system == paper else (system,)

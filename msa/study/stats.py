@@ -132,6 +132,11 @@ def student_draws(values: ArrayLike, resamples: int = RESAMPLES) -> Floats:
     values : array of float, shape (R,)
         One per run; nan for all draws if there is one alone, or one is nan.
     resamples : int
+
+    Returns
+    -------
+    array of float, shape (B,)
+        In rising order.
     """
     values = np.asarray(values, dtype=float)
     if len(values) < 2:
