@@ -23,6 +23,7 @@ TRAINED = [
     for variant in entry.variants
     if entry.is_trained
 ]
+PAPER = [name for name, variant in TRAINED if variant == "paper"]
 WHOLE = [each for each in TRAINED if not each[1].startswith("w/o")]
 """Without the ablations, which take no way that the whole model does not take."""
 

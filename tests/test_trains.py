@@ -1,11 +1,11 @@
-"""Every system trains on whatever shape its data have, the real sets included."""
+"""Every system trains on whatever shape its data have, real ones included."""
 
 from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 import torch
-from test_models import LENGTHS, SHAPES, TRAINED, WHOLE, build, make_batch
+from test_models import LENGTHS, PAPER, SHAPES, TRAINED, WHOLE, build, make_batch
 
 from msa.data.contract import MODALITIES, Split
 from msa.data.load import MissingData, load
@@ -35,8 +35,6 @@ SIZES = {
     "sixty-four": CROWD,
 }
 """Lengths of the clips of a batch; other variants differ from the first in a part."""
-
-PAPER = [name for name, variant in TRAINED if variant == "paper"]
 
 CASES = [
     (name, variant, size)
@@ -68,14 +66,15 @@ def assert_trains(name, batch, dataset="mosi", shapes=SHAPES, variant="paper"):
 
 
 @pytest.mark.parametrize(
-    ("name", "variant", "rate"),
+    ("name", "variant", "dataset", "rate"),
     [
-        (name, variant, rate)
+        (name, variant, dataset, rate)
         for name, variant in WHOLE
+        # A step of a released variant costs much: CH-SIMS, whose lengths differ most.
+        for dataset in (TRUE_SHAPES if variant == "paper" else ("sims",))
         for rate in ((0.0, 1.0) if variant == "paper" else (1.0,))
     ],
 )
-@pytest.mark.parametrize("dataset", TRUE_SHAPES)
 def test_trains_at_the_papers_own_shapes(name, variant, dataset, rate):
     sizes = TRUE_SHAPES[dataset]
     shapes = {m: Shape(*size) for m, size in zip(MODALITIES, sizes, strict=True)}
@@ -126,9 +125,9 @@ def trained(data, monkeypatch, **config):
     return runs.run(RunConfig.resolve(max_epochs=1, **config))
 
 
-@pytest.mark.parametrize("dataset", ["sims", "mosei"])
-def test_trains_on_clips_of_the_real_sets(dataset, tmp_path, monkeypatch):
-    """CMU-MOSI has published runs of every system and variant."""
+def test_trains_on_clips_of_cmu_mosei(tmp_path, monkeypatch):
+    """The other real sets have published runs of every system."""
+    dataset = "mosei"
     monkeypatch.setenv("MSA_CACHE", str(tmp_path))
     try:
         data = load(dataset)
