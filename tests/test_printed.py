@@ -2,6 +2,7 @@
 
 import pytest
 
+from msa.data.published import system_of
 from msa.study.claims import read_claims
 from msa.study.printed import Printed, is_met, printed_cells
 
@@ -38,3 +39,16 @@ def test_most_and_all_demand_what_they_say():
     assert not is_met(most, Printed(3, 6))
     assert not is_met(every, Printed(5, 6))
     assert is_met(every, Printed(0, 0))
+
+
+@pytest.mark.parametrize(
+    ("paper", "row", "name"),
+    [
+        ("MFMB-Net", "Ours", "MFMB-Net"),
+        ("MFMB-Net", "w/o F-1", "MFMB-Net w/o F-1"),
+        ("MIT-FRNet", "MIT-FRNet (ablation MITR)", "MIT-FRNet w/o MITR"),
+        ("MIT-FRNet", "TFR-Net", "TFR-Net"),
+    ],
+)
+def test_printed_rows_are_named_as_the_study_names_systems(paper, row, name):
+    assert system_of(paper, row) == name

@@ -7,6 +7,7 @@ Padding is on the right; ``lengths`` tells the number of real steps.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -82,7 +83,7 @@ class Split:
     def __len__(self) -> int:
         return len(self.ids)
 
-    @property
+    @cached_property
     def videos(self) -> tuple[str, ...]:
         """The video of every clip, length N."""
         return tuple(map(video_of, self.ids))

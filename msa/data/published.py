@@ -7,12 +7,15 @@ Tables 2 and 4 to 7. Model names follow this project: MulT for MuT and MuIT, Cor
 
 from __future__ import annotations
 
+import re
 from importlib import resources
 
 import pandas as pd
 
 PRINTED_NAMES = {"mosi": "MOSI", "mosei": "MOSEI", "sims": "SIMS"}
 """Data sets as the papers' tables name them."""
+
+_ABLATION = re.compile(r"(.+) \(ablation (.+)\)")
 
 _PERCENT = ("Acc-2", "Acc-3", "Acc-5", "Acc-7", "F1")
 
@@ -32,6 +35,28 @@ _KEYS = {
 """Printed metric and variant to the key of ``msa.train.metrics``."""
 
 _BOLD = {"yes": True, "no": False}
+
+
+def system_of(paper: str, row: str) -> str:
+    """Name the system of a printed row as this study does.
+
+    Parameters
+    ----------
+    paper : {"MFMB-Net", "MIT-FRNet"}
+        Whose table it is.
+    row : str
+        Name in the table: ``"Ours"``, ``"w/o F-1"``, ``"MIT-FRNet (ablation MMR)"``.
+
+    Returns
+    -------
+    str
+        Such as ``"MIT-FRNet w/o MMR"``.
+    """
+    if row.startswith("w/o"):
+        return f"{paper} {row}"
+    if ablation := _ABLATION.fullmatch(row):
+        return f"{ablation[1]} w/o {ablation[2]}"
+    return paper if row == "Ours" else row
 
 
 def published() -> pd.DataFrame:

@@ -45,7 +45,7 @@ def dropout(x: Tensor, p: float, training: bool) -> Tensor:
     """Inverted dropout, the same distribution as ``F.dropout``, faster on the CPU."""
     if not training or p == 0.0:
         return x
-    return F.dropout(x, p) if not x.is_cpu else x * keep_mask(x.shape, p)
+    return x * keep_mask(x.shape, p) if x.is_cpu else F.dropout(x, p)
 
 
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:

@@ -12,11 +12,12 @@ from functools import cache
 import numpy as np
 import pandas as pd
 
-from msa.data.published import PRINTED_NAMES, published
+from msa.data.published import PRINTED_NAMES, published, system_of
 from msa.data.registry import default_view, source
 from msa.data.text import default_encoder
 from msa.models.registry import model_entry
 from msa.report.labels import MISSING
+from msa.study.claims import parse_system
 from msa.study.epoch_times import EPOCH_TIMES, epoch_times, one_session
 from msa.study.grids import SEEDS
 from msa.study.layout import SYSTEM, setting
@@ -34,12 +35,6 @@ CELL_SYSTEM = ("dataset", "system", "model_variant")
 
 SWAPPED = "_swapped"
 """How the names of the F1 end that weighs classes as the papers' numbers do."""
-
-
-_VARIANTS = {
-    "MIT-FRNet (ablation MMR)": "w/o MMR",
-    "MIT-FRNet (ablation MITR)": "w/o MITR",
-}
 
 
 @dataclass(frozen=True)
@@ -163,7 +158,7 @@ def _printed_cells(source_: Source) -> pd.DataFrame:
     ].reset_index(drop=True)
     names = {printed: name for name, printed in PRINTED_NAMES.items()}
     own = own.assign(dataset=own["dataset"].map(names), row=own["model"])
-    systems = [_system(source_.paper, row) for row in own["row"]]
+    systems = [parse_system(system_of(source_.paper, row)) for row in own["row"]]
     own["system"], own["model_variant"] = zip(*systems, strict=True)
     own["key"] = [
         _key(source_, row, key) for row, key in zip(own["row"], own["key"], strict=True)
@@ -173,16 +168,6 @@ def _printed_cells(source_: Source) -> pd.DataFrame:
         own = _weighted(own)
     kept = ["dataset", "row", "metric", "variant", "rate", "printed", "paper_value"]
     return own[[*kept, "system", "model_variant", "key", "factor", "arrow"]]
-
-
-def _system(paper: str, row: str) -> tuple[str, str]:
-    """Return model and variant of a printed row."""
-    if row.startswith("w/o"):
-        return paper, row
-    if row in _VARIANTS:
-        return paper, _VARIANTS[row]
-    model = paper if row == "Ours" else row
-    return model, model_entry(model).default_variant
 
 
 def _key(source_: Source, row: str, key: str) -> str:

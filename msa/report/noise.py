@@ -10,19 +10,17 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from msa.data.published import published
 from msa.data.registry import source
 from msa.report.beyond import Shown, not_run, plain_table
 from msa.report.figures import closed_picture
 from msa.report.labels import MISSING, axis_label, describe, printed, shown
 from msa.report.style import house_style, system_order, system_style
-from msa.study.claims import read_claims, rules
+from msa.study.claims import Place, claim, read_claims, rules
+from msa.study.grids import NOISE_RATE
+from msa.study.printed import printed_gains
 from msa.study.results import load_runs
 from msa.study.stats import LEVEL
 from msa.train.metrics import METRICS
-
-RATE = 0.5
-"""Missing rate of the noise study."""
 
 POWER = 0.8
 """Probability with which a difference should be found."""
@@ -46,23 +44,14 @@ def smallest_gain(metric: str) -> tuple[float, str]:
             f"the smallest gain in {METRICS[metric].name} that MFMB-Net's text states "
             f"(on {titles})"
         )
-    if (ahead := _printed_lead(metric)) > 0:
+    place = Place("mosi", metric, NOISE_RATE)
+    (ahead,) = printed_gains(claim("mit-mosi-best"), place)
+    if ahead > 0:
         return ahead, (
             f"what MIT-FRNet's Table 4 prints it to be ahead in {METRICS[metric].name} "
-            f"on CMU-MOSI at missing rate {RATE}"
+            f"on CMU-MOSI at missing rate {NOISE_RATE}"
         )
     return rules().margin, "the margin of our rules for claims"
-
-
-def _printed_lead(metric: str) -> float:
-    """Return the printed lead of MIT-FRNet over the best other system, CMU-MOSI."""
-    cells = published()
-    own = cells[(cells["paper"] == "MIT-FRNet") & (cells["table"] == "Table 4")]
-    own = own[(own["key"] == metric) & np.isclose(own["rate"], RATE)]
-    sign = 1.0 if METRICS[metric].higher_is_better else -1.0
-    scores = sign * own.set_index("model")["score"]
-    lead = scores.get("Ours", np.nan) - scores.drop("Ours", errors="ignore").max()
-    return 0.0 if np.isnan(lead) else round(float(lead), 6)
 
 
 def _noise(metric: str) -> pd.DataFrame:

@@ -493,6 +493,7 @@ def _finetuned() -> Study:
 REBUILDERS = ("MFMB-Net", "MIT-FRNet", "TFR-Net")
 """Systems that reconstruct what is missing."""
 
+NOISE_RATE = 0.5
 NOISE_DRAWS = tuple(range(1, 11))
 """Seeds of each kind that ``noise`` draws."""
 
@@ -573,7 +574,7 @@ def _noise() -> Study:
         configs=tuple(
             RunConfig.resolve(
                 model=model,
-                missing_rate=0.5,
+                missing_rate=NOISE_RATE,
                 **{"data_order_seed": SEEDS[0], "seed": SEEDS[0], kind: draw},
                 **_MOSI,
             )

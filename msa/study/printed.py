@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from msa.data.published import PRINTED_NAMES, published
+from msa.data.published import PRINTED_NAMES, published, system_of
 from msa.study.claims import At, Claim, Place, along, places, rates_of
 from msa.study.stats import TIE
 from msa.train.metrics import METRICS
@@ -42,7 +42,7 @@ def printed_cells(claim: Claim) -> Printed:
     """
     if claim.kind not in COMPARED:
         return Printed(0, 0)
-    gains = [gain for place in places(claim) for gain in _gains(claim, place)]
+    gains = [gain for place in places(claim) for gain in printed_gains(claim, place)]
     found = [gain for gain in gains if not np.isnan(gain)]
     if claim.kind == "gain":
         won = [abs(gain - (claim.stated or 0.0)) < _EQUAL for gain in found]
@@ -60,8 +60,21 @@ def is_met(claim: Claim, printed: Printed) -> bool:
     return printed.won > printed.compared / 2
 
 
-def _gains(claim: Claim, place: Place) -> list[float]:
-    """Return the printed gains of a place: one, or one by pair or rival."""
+def printed_gains(claim: Claim, place: Place) -> list[float]:
+    """Return what a claim's system is printed to be ahead, in a place of its tables.
+
+    Parameters
+    ----------
+    claim : Claim
+        Of a kind in :data:`COMPARED`.
+    place : Place
+
+    Returns
+    -------
+    list of float
+        As scores are, or in seconds; positive in the claim's favour, nan where a number
+        is not printed. One, or one by pair or, against each, by rival.
+    """
     if claim.pairs:
         return [_gain(claim, place, *pair) for pair in claim.pairs]
     gains = [_gain(claim, place, str(claim.system), rival) for rival in claim.rivals]
@@ -87,13 +100,7 @@ def _number(claim: Claim, place: Place, system: str) -> float:
 def _score(claim: Claim, place: Place, system: str, at: At) -> float:
     """Return one printed number by its table, the larger the better."""
     dataset, key = PRINTED_NAMES[place.dataset], place.metric.removesuffix("_swapped")
-    tables = {
-        table: score
-        for name in _names(system, claim.paper)
-        for table, score in _numbers()
-        .get((claim.paper, dataset, name, key, at), {})
-        .items()
-    }
+    tables = _numbers().get((claim.paper, dataset, system, key, at), {})
     score = next(iter(tables.values()), np.nan)
     if any(" w/o " in name for name in claim.systems):
         # The full model stands in the table of the ablation once more.
@@ -104,7 +111,7 @@ def _score(claim: Claim, place: Place, system: str, at: At) -> float:
 
 @cache
 def _numbers() -> dict[tuple[str, str, str, str, At], dict[str, float]]:
-    """Return scores by table, keyed by paper, data set, model, metric key and rate.
+    """Return scores by table, keyed by paper, data set, system, metric and rate.
 
     What has no rate is at 0.0 if the table says that its data are complete, else an
     AUILC.
@@ -115,7 +122,8 @@ def _numbers() -> dict[tuple[str, str, str, str, At], dict[str, float]]:
         if np.isnan(at):
             at = 0.0 if row.setting.startswith("complete") else "AUILC"
         key = row.key if isinstance(row.key, str) else ""
-        name = (row.paper, row.dataset, row.model, key, at)
+        system = system_of(row.paper, row.model)
+        name = (row.paper, row.dataset, system, key, at)
         found.setdefault(name, {}).setdefault(row.table, row.score)
     return found
 
@@ -123,11 +131,3 @@ def _numbers() -> dict[tuple[str, str, str, str, At], dict[str, float]]:
 def _table(claim: Claim) -> str:
     """Name the table of a claim's page: ``papers/mit-table-7`` is Table 7."""
     return "Table " + claim.page.rpartition("-")[2]
-
-
-def _names(system: str, paper: str) -> tuple[str, ...]:
-    """Return what the tables of a paper call a system."""
-    model, _, part = system.partition(" w/o ")
-    if part:
-        return f"w/o {part}", f"{model} (ablation {part})"
-    return (system, "Ours") if system == paper else (system,)
