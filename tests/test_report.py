@@ -21,6 +21,7 @@ from msa.report.labels import (
     NoResults,
     best_and_worst,
     describe,
+    fewest_to_most,
     frames_of,
     main_runs,
     printed,
@@ -172,6 +173,12 @@ def test_seeds_without_a_common_one():
 def test_many_values_become_a_range():
     assert span([0.5, 0.0, 0.5]) == "0.0, 0.5"
     assert span([i / 10 for i in range(11)]) == "0.0 to 1.0 (11 values)"
+
+
+def test_counts_are_told_from_the_fewest_to_the_most():
+    assert fewest_to_most([3, 1.0, 3]) == "1 to 3"
+    assert fewest_to_most([3, 3]) == "3"
+    assert fewest_to_most([]) == "–"
 
 
 def test_a_system_is_named_by_model_and_unusual_variant():

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from msa.report.labels import MISSING, decimals_of, printed, shown
+from msa.report.labels import MISSING, decimals_of, fewest_to_most, printed, shown
 from msa.report.style import Picture, system_order
 from msa.report.tables import Table, no_marks
 from msa.study.grids import study
@@ -24,9 +24,7 @@ Shown = Table | Picture | Markdown
 def seeds_in_words(own: pd.DataFrame) -> str:
     """Say how many seeds stand behind each system of some runs."""
     counts = own.groupby("model")["seed"].nunique()
-    least, most = counts.min(), counts.max()
-    told = f"{least}" if least == most else f"{least} to {most}"
-    return f"{told} seed{'s' if most > 1 else ''} a system"
+    return f"{fewest_to_most(counts)} seed{'s' if counts.max() > 1 else ''} a system"
 
 
 def progress(name: str) -> Markdown:

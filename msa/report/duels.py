@@ -24,6 +24,7 @@ from msa.report.labels import (
     VIEW_WORDS,
     axis_label,
     describe,
+    fewest_to_most,
     printed,
     shown,
     system_name,
@@ -155,7 +156,7 @@ def duel_picture(first: str, second: str, dataset: str, view: str) -> Picture | 
         figure.suptitle(
             f"{first} better above the line, {second} below", x=0.01, ha="left"
         )
-    seeds = f"{own['n'].min()} to {own['n'].max()}"
+    seeds = fewest_to_most(own["n"])
     caption = (
         f"Gain of {first} over {second} on {source(dataset, view).title}, "
         f"{VIEW_WORDS[view]}, frozen text encoder, with 95 % intervals over seeds "
@@ -256,11 +257,10 @@ def against_linear(
 def _sides(line: pd.DataFrame) -> str:
     """Say at which missing rates one system's interval is on either side of 0."""
     better, worse = line.loc[line["lo"] > TIE, "at"], line.loc[line["hi"] < -TIE, "at"]
-    low, high = line["n"].min(), line["n"].max()
-    seeds = f"{low:.0f}" if low == high else f"{low:.0f} to {high:.0f}"
+    seeds, plural = fewest_to_most(line["n"]), "s" if line["n"].max() > 1 else ""
     return (
         f"better at {_rates(better)}, worse at {_rates(worse)} of {len(line)} missing "
-        f"rate{'s' if len(line) > 1 else ''} ({seeds} seed{'s' if high > 1 else ''} a "
+        f"rate{'s' if len(line) > 1 else ''} ({seeds} seed{plural} a "
         "rate)"
     )
 

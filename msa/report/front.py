@@ -10,7 +10,7 @@ from IPython.display import HTML
 from msa.data.registry import source
 from msa.report.claims import verdicts
 from msa.report.duels import against_linear
-from msa.report.labels import main_runs, span
+from msa.report.labels import fewest_to_most, main_runs, span
 from msa.study.results import load_runs
 from msa.study.verdicts import CONSISTENT, REFUTED, REPRODUCED, UNFINISHED, VERDICTS
 
@@ -123,9 +123,7 @@ def _certainty(runs: pd.DataFrame) -> str:
     told = []
     for place, own in runs.groupby(["dataset", "view"]):
         seeds = own.groupby("missing_rate")["seed"].nunique()
-        low, high = seeds.min(), seeds.max()
-        n = f"{low}" if low == high else f"{low} to {high}"
-        plural = "" if high == 1 else "s"
+        n, plural = fewest_to_most(seeds), "" if seeds.max() == 1 else "s"
         told.append(
             f"{source(*place).title}: {len(own)} runs, {n} seed{plural} at each of the "
             f"missing rates {span(own['missing_rate'])}"

@@ -179,6 +179,15 @@ def span(values: Iterable[float]) -> str:
     return f"{distinct[0]} to {distinct[-1]} ({len(distinct)} values)"
 
 
+def fewest_to_most(counts: Iterable[float]) -> str:
+    """Write the least and the largest of some counts: ``"3"``, ``"1 to 3"``."""
+    kept = [int(count) for count in counts]
+    if not kept:
+        return MISSING
+    low, high = min(kept), max(kept)
+    return f"{low}" if low == high else f"{low} to {high}"
+
+
 def seeds_used(runs: pd.DataFrame) -> str:
     """Return which run seeds there are, and where there are more of them.
 

@@ -9,7 +9,7 @@ from scipy.stats import kendalltau
 from msa.data.registry import FRAME_LEVEL, source
 from msa.report.claims import MEASURE, LinkedTable
 from msa.report.compare import SOURCES, Source, compared
-from msa.report.labels import MISSING
+from msa.report.labels import fewest_to_most
 from msa.report.paper_tables import place, rounds_in_words
 from msa.report.tables import Table
 from msa.study.grids import CANDIDATES, in_view, study_names
@@ -164,14 +164,6 @@ def agreement(page: str, cells: pd.DataFrame) -> pd.Series:
     return pd.Series(taus, index=places, dtype=float).dropna()
 
 
-def _fewest_to_most(seeds: pd.Series) -> str:
-    """Write the fewest and the most seeds of any cell: ``"1 to 3"``."""
-    if seeds.empty:
-        return MISSING
-    least, most = int(seeds.min()), int(seeds.max())
-    return f"{least}" if least == most else f"{least} to {most}"
-
-
 def overview() -> Table:
     """Count, for every page with scores, the cells that have been run."""
     rows = []
@@ -185,7 +177,7 @@ def overview() -> Table:
                 "Data": ", ".join(source(d).title for d in cells["dataset"].unique()),
                 "Cells": int(cells["paper_value"].notna().sum()),
                 "Run": len(both),
-                "Seeds": _fewest_to_most(both["n"]),
+                "Seeds": fewest_to_most(both["n"]),
                 "Kendall tau": float(taus.mean()) if len(taus) else np.nan,
                 "Studies": ", ".join(source_.studies),
             }
