@@ -63,6 +63,27 @@ def test_who_takes_what_validation_chose_has_it_as_default(dataset, model):
     assert default.run_id in set(load_runs(f"{dataset}-tuning")["run_id"])
 
 
+@pytest.mark.parametrize(
+    ("dataset", "model", "published"),
+    [
+        ("mosi", "LMF", {"batch_size": 64, "lr": 1e-3, "factor_lr": 1e-3}),
+        ("mosi", "MulT", {"batch_size": 128}),
+        ("mosi", "MISA", {"lr": 1e-4}),
+        ("mosi", "MMIM", {"lr": 1e-3}),
+        ("sims", "MFMB-Net", {"lr": 2e-3}),
+    ],
+)
+def test_a_tuned_setting_is_for_the_features_it_was_tuned_on(dataset, model, published):
+    ours, theirs = (
+        RunConfig.resolve(dataset=dataset, model=model, view=view)
+        for view in ("clip-context", "unaligned")
+    )
+    changed = {k: v for k, v in theirs.hyper.items() if v != ours.hyper[k]}
+    assert changed == published
+    assert not ours.unusual
+    assert not theirs.unusual
+
+
 def test_the_page_marks_the_lowest_error_and_names_who_keeps_a_higher_one(monkeypatch):
     errors = {"TFN": (0.9, 0.7, 0.8, 0.75), "MIT-FRNet": (0.81, 0.9, 0.8, 0.95)}
     rows = []

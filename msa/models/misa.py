@@ -53,8 +53,8 @@ class MISAHyper(Hyper):
     text_length: bool = False
 
 
-MOSI = {"lr": 5e-4}
-"""What differs on CMU-MOSI, and on the demo set: chosen on the validation split."""
+TUNED_MOSI = {"lr": 5e-4}
+"""Chosen on the validation split of CMU-MOSI, clip-context (study mosi-tuning)."""
 
 MOSEI = {
     "batch_size": 128,

@@ -51,8 +51,8 @@ class MulTHyper(Hyper):
     no_positions: bool = False
 
 
-MOSI = {"batch_size": 64}
-"""What differs on CMU-MOSI, and on the demo set: chosen on the validation split."""
+TUNED_MOSI = {"batch_size": 64}
+"""Chosen on the validation split of CMU-MOSI, clip-context (study mosi-tuning)."""
 
 MOSEI = {
     "batch_size": 32,

@@ -45,6 +45,9 @@ class ModelEntry:
         Where it is described.
     datasets : dict of str to dict
         Hyper-parameters that differ on a data set.
+    tuned : dict of str to dict
+        What a search on the validation split changed, by data set. It holds for the
+        features of the search (the data set's default view) and no others.
     variants : dict of str to dict
         Named bundles of hyper-parameters; the first is the default.
     """
@@ -55,6 +58,7 @@ class ModelEntry:
     source: str
     datasets: dict[str, dict] = field(default_factory=dict)
     variants: dict[str, dict] = field(default_factory=lambda: {"paper": {}})
+    tuned: dict[str, dict] = field(default_factory=dict)
 
     @property
     def default_variant(self) -> str:
@@ -71,10 +75,18 @@ class ModelEntry:
         """Whether it can train a text encoder: it is itself trained, and reads text."""
         return self.is_trained and "text" in self.build.modalities
 
-    def resolve(self, dataset: str, variant: str, overrides: dict | None = None) -> Any:
+    def resolve(
+        self,
+        dataset: str,
+        variant: str,
+        overrides: dict | None = None,
+        *,
+        tuned: bool = True,
+    ) -> Any:
         """Return the validated hyper-parameters of a run.
 
-        Later ones win: class defaults, the data set's, the variant's, the overrides.
+        Later ones win: class defaults, the data set's, what was tuned on it (if
+        ``tuned``), the variant's, the overrides.
 
         Raises
         ------
@@ -88,6 +100,7 @@ class ModelEntry:
             )
         values = {
             **self.datasets.get(dataset, {}),
+            **(self.tuned.get(dataset, {}) if tuned else {}),
             **self.variants[variant],
             **(overrides or {}),
         }
@@ -101,6 +114,11 @@ class ModelEntry:
                 f"{self.name}: hyper-parameter {name!r}: {first['msg']} "
                 f"(got {first['input']!r}). Known: {known}"
             ) from error
+
+
+def _on_mosi(values: dict) -> dict[str, dict]:
+    """Apply what was tuned on CMU-MOSI there and on the demo set, which is like it."""
+    return {"mosi": values, "demo": values}
 
 
 MODELS = {
@@ -119,6 +137,7 @@ MODELS = {
                 "w/o Recon": {"reconstruction": False},
                 "released": mfmb_net_released.RELEASED,
             },
+            tuned={"sims": mfmb_net.TUNED_SIMS},
         ),
         ModelEntry(
             "MIT-FRNet",
@@ -154,30 +173,23 @@ MODELS = {
             lmf.LMFHyper,
             "Liu et al., ACL 2018",
             {"demo": lmf.MOSI, "mosi": lmf.MOSI, "mosei": lmf.MOSEI, "sims": lmf.SIMS},
+            tuned=_on_mosi(lmf.TUNED_MOSI),
         ),
         ModelEntry(
             "MulT",
             mult.MulT,
             mult.MulTHyper,
             "Tsai et al., ACL 2019",
-            {
-                "demo": mult.MOSI,
-                "mosi": mult.MOSI,
-                "mosei": mult.MOSEI,
-                "sims": mult.SIMS,
-            },
+            {"mosei": mult.MOSEI, "sims": mult.SIMS},
+            tuned=_on_mosi(mult.TUNED_MOSI),
         ),
         ModelEntry(
             "MISA",
             misa.MISA,
             misa.MISAHyper,
             "Hazarika et al., ACM Multimedia 2020",
-            {
-                "demo": misa.MOSI,
-                "mosi": misa.MOSI,
-                "mosei": misa.MOSEI,
-                "sims": misa.SIMS,
-            },
+            {"mosei": misa.MOSEI, "sims": misa.SIMS},
+            tuned=_on_mosi(misa.TUNED_MOSI),
         ),
         ModelEntry(
             "Self-MM",
@@ -202,6 +214,7 @@ MODELS = {
                 "mosei": mmim.MOSEI,
                 "sims": mmim.SIMS,
             },
+            tuned=_on_mosi(mmim.TUNED_MOSI),
         ),
         *(
             ModelEntry(

@@ -26,7 +26,7 @@ class PooledHyper(Hyper):
 
 
 SIMS = {"batch_size": 16, "plateau_patience": 10}
-"""What differs on CH-SIMS: as for MFMB-Net."""
+"""What differs on CH-SIMS: as for MFMB-Net, but for its tuned learning rate."""
 
 
 class Pooled(Model):

@@ -252,7 +252,8 @@ class RunConfig(BaseModel):
             data = source(dataset, view or default_view(dataset))
             entry = model_entry(model)
             variant = variant or entry.default_variant
-            resolved = entry.resolve(data.dataset, variant, hyper)
+            tuned = data.view == default_view(data.dataset)
+            resolved = entry.resolve(data.dataset, variant, hyper, tuned=tuned)
             return cls(
                 dataset=data.dataset,
                 view=data.view,
@@ -313,10 +314,12 @@ class RunConfig(BaseModel):
     @property
     def unusual(self) -> dict[str, Any]:
         """Hyper-parameters that are not the variant's own on this data set."""
-        usual = self.entry.resolve(self.dataset, self.variant).model_dump(mode="json")
+        tuned = self.view == default_view(self.dataset)
+        usual = self.entry.resolve(self.dataset, self.variant, tuned=tuned)
         # A stored run may be older than a switch, which was then off.
         own = self.entry.hyper(**self.hyper).model_dump(mode="json")
-        return {k: v for k, v in own.items() if v != usual[k]}
+        there = usual.model_dump(mode="json")
+        return {k: v for k, v in own.items() if v != there[k]}
 
     @property
     def run_id(self) -> str:
