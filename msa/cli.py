@@ -271,6 +271,12 @@ def _add_beyond(command: argparse.ArgumentParser) -> None:
         help="centre the frozen encoder's features and bring them to unit spread, as "
         "audio and vision are",
     )
+    more.add_argument(
+        "--spare-prompt",
+        action="store_true",
+        default=None,
+        help="never lose the prompt that every text begins with (CH-SIMS)",
+    )
 
 
 def _add_study(commands: argparse._SubParsersAction) -> None:

@@ -121,12 +121,17 @@ def test_the_whole_matrix_holds_the_three_and_starts_with_one_seed_of_each():
     assert [c.dataset for c in first[:: 15 * 11]] == ["mosi", "sims", "mosei"]
 
 
-def test_frame_level_studies_differ_in_the_view_alone():
+def test_frame_level_studies_differ_in_the_view_and_in_what_was_tuned_on_ours():
     for name in ("matrix-mosi", "matrix-sims", "matrix-mosei", "ablations"):
         ours, theirs = study(name).configs, study(f"{name}-unaligned").configs
-        assert [c.model_copy(update={"view": "unaligned"}) for c in ours] == list(
-            theirs
-        )
+        untuned = [
+            c.entry.resolve(c.dataset, c.variant, tuned=False).model_dump(mode="json")
+            for c in ours
+        ]
+        assert list(theirs) == [
+            c.model_copy(update={"view": "unaligned", "hyper": hyper})
+            for c, hyper in zip(ours, untuned, strict=True)
+        ]
 
 
 def test_ablations_stand_beside_the_full_model_of_the_matrix():

@@ -15,6 +15,7 @@ from msa.data.missing import (
     missing_masks,
     redrawn_seeds,
 )
+from msa.data.text import prompt_length
 
 
 def _split(text, audio, vision, steps=(6, 5, 4)):
@@ -49,6 +50,21 @@ def test_masks_of_one_clip_worked_out_from_the_draws():
     assert kept["text"].tolist() == [[True, False, False, True, True, False]]
     assert kept["audio"].tolist() == [[False, True, False, False, False]]
     assert kept["vision"].tolist() == [[True, True, False, False]]
+
+
+def test_a_prompt_stays_and_nothing_else_changes():
+    split = _split([6, 3], [5, 5], [4, 4])
+    lost, spared = (kept_masks(split, 0.9, prompt=length) for length in (0, 2))
+    assert lost["text"].tolist() == [
+        [True, *[False] * 4, True],
+        [True, False, True] + [False] * 3,
+    ]
+    assert spared["text"][0].tolist() == [True, True, True, False, False, True]
+    assert spared["text"][1].tolist() == [True, True, True, False, False, False]
+    assert all(lost[m].equal(spared[m]) for m in ("audio", "vision"))
+    both = torch.tensor([[2, 7, 8, 5, 3], [2, 7, 8, 6, 3]])
+    assert prompt_length(both) == 2  # the last token is alike too, and is no prompt
+    assert prompt_length(both + torch.tensor([[0], [1]])) == 0
 
 
 def _released_code(split, rate, seeds):

@@ -39,6 +39,7 @@ EVERYTHING = {
     "data_order_seed": 4,
     "reconstruction_error": True,
     "text_scale": "train",
+    "spare_prompt": True,
 }
 
 
@@ -121,6 +122,14 @@ def test_what_makes_no_sense_is_refused_with_a_way_out(fields, message):
     with pytest.raises(ConfigError, match=message) as caught:
         resolve(**fields)
     assert len(str(caught.value)) < 200
+
+
+# --- the prompt -----------------------------------------------------------------------
+
+
+def test_where_there_is_no_prompt_none_can_be_spared():
+    with pytest.raises(ValueError, match="no token behind .* there is no prompt"):
+        runs.splits_of(resolve(missing_rate=0.5, spare_prompt=True))
 
 
 # --- scaled text ----------------------------------------------------------------------

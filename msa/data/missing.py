@@ -94,6 +94,7 @@ def kept_masks(
     rate: float,
     seeds: tuple[int, int, int] = SEEDS,
     pattern: str = PROTOCOL_PATTERN,
+    prompt: int = 0,
 ) -> dict[str, Tensor]:
     """Mark the steps that are left at a missing rate.
 
@@ -110,12 +111,15 @@ def kept_masks(
         missing at all is missing with probability ``rate``, and a step that is missing
         at a rate is missing at every higher one. A modality alone misses the steps
         that the protocol removes from it.
+    prompt : int
+        Tokens behind the first one that are always kept.
 
     Returns
     -------
     dict of str to Tensor of bool, shape (N, T)
         Keyed by modality. True where a real step is kept; False where it is missing
-        and at padding. The first and the last real token are always kept.
+        and at padding. The first and the last real token are always kept, and those
+        of the prompt.
 
     Raises
     ------
@@ -140,7 +144,7 @@ def kept_masks(
         survives = torch.from_numpy((draws > rate) | (rate == 0.0))
         kept[modality] = survives & real[modality]  # (N, T)
     rows = torch.arange(len(split))
-    kept["text"][:, 0] = True  # [CLS]
+    kept["text"][:, : 1 + prompt] = real["text"][:, : 1 + prompt]  # [CLS], prompt
     kept["text"][rows, real["text"].sum(1) - 1] = True  # [SEP]
     return kept
 
@@ -165,6 +169,7 @@ def missing_masks(
     rate: float,
     seeds: tuple[int, int, int] = SEEDS,
     pattern: str = PROTOCOL_PATTERN,
+    prompt: int = 0,
 ) -> dict[str, Tensor]:
     """Mark the real steps that are removed at a missing rate.
 
@@ -177,5 +182,5 @@ def missing_masks(
         and at padding.
     """
     real = split.padding_masks()
-    kept = kept_masks(split, rate, seeds, pattern)
+    kept = kept_masks(split, rate, seeds, pattern, prompt)
     return {modality: real[modality] & ~kept[modality] for modality in MODALITIES}

@@ -276,6 +276,17 @@ def encoder_ids(split: Split, name: str) -> tuple[Tensor, Tensor]:
     return tokenise(list(split.raw_text), name, split.token_ids.shape[1])
 
 
+def prompt_length(ids: Tensor) -> int:
+    """Count the tokens behind [CLS] that all sequences begin with: their prompt.
+
+    Parameters
+    ----------
+    ids : Tensor of int64, shape (N, L)
+    """
+    alike = (ids == ids[:1]).all(0).long().cumprod(0)  # (L,)
+    return max(int(alike.sum()) - 1, 0)
+
+
 class TextEncoder(nn.Module):
     """A BERT that turns token ids into one feature vector per token.
 

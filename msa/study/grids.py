@@ -325,6 +325,26 @@ def _sims_text_scale() -> Study:
     )
 
 
+def _sims_prompt() -> Study:
+    return Study(
+        name="sims-prompt",
+        title="CH-SIMS: the text encoder's prompt never goes missing",
+        description=(
+            "Every system on CH-SIMS (clip-context features, frozen e5 text) at "
+            "missing rate 0.5, with the tokens of the prompt always kept: three seeds, "
+            "one complete before the next. The runs in which they go missing like "
+            "speech are in matrix-sims."
+        ),
+        configs=tuple(
+            RunConfig.resolve(
+                model=model, missing_rate=0.5, seed=seed, spare_prompt=True, **_SIMS
+            )
+            for seed in SEEDS
+            for model in ("text-linear", "FC(T)", "Concat(V,A,T)", *QUICKEST_FIRST)
+        ),
+    )
+
+
 def _sims_settings() -> Study:
     others = {"MFMB-Net": RELEASED_LR, "MIT-FRNet": {"batch_size": 32}}
     return Study(
@@ -627,6 +647,7 @@ _STUDIES: dict[str, Callable[[], Study]] = {
     "lmf-cut": _lmf_cut,
     "sims-settings": _sims_settings,
     "sims-text-scale": _sims_text_scale,
+    "sims-prompt": _sims_prompt,
     "mosi-released": _mosi_released,
     **{name: partial(make, _DEFAULT) for name, make in _ON_ANY_VIEW.items()},
     "finetuned": _finetuned,

@@ -58,7 +58,10 @@ DATA_ORDER = "data_order_seed"
 FIELDS = (*CONFIG_COLUMNS, *BEYOND)
 """Every field of a configuration that ``runs.csv`` can have."""
 
-AS_JSON = ("hyper", "evaluate_rates", "evaluate_patterns", "reconstruction_error")
+AS_JSON = (
+    *("hyper", "evaluate_rates", "evaluate_patterns"),
+    *("reconstruction_error", "spare_prompt"),
+)
 """Fields that are written as JSON."""
 
 RUN_COLUMNS = ("run_id", *CONFIG_COLUMNS, "setting")

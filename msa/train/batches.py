@@ -23,6 +23,7 @@ from msa.data.text import (
     encoder_config,
     encoder_ids,
     frozen_features,
+    prompt_length,
     special_id,
 )
 from msa.models.base import Batch, Shape, Shapes
@@ -230,6 +231,7 @@ def damaged_split(
     missing_pattern: str = PROTOCOL_PATTERN,
     mask_seed: int | None = None,
     scale: TextScale | None = None,
+    spare_prompt: bool = False,
     device: str | torch.device = "cpu",
 ) -> DeviceSplit:
     """Damage a split and put it on the device.
@@ -249,11 +251,19 @@ def damaged_split(
     scale : TextScale or None
         What the frozen encoder's features are scaled with, damaged and complete ones;
         None leaves them as they are.
+    spare_prompt : bool
+        Whether the prompt in front of every text never goes missing.
     device : str or torch.device
+
+    Raises
+    ------
+    ValueError
+        If there is no prompt to spare.
     """
     seeds = SEEDS if mask_seed is None else redrawn_seeds(mask_seed)
     split = _with_encoder_ids(split, encoder)
-    missing = missing_masks(split, missing_rate, seeds, missing_pattern)
+    prompt = _prompt(split) if spare_prompt else 0
+    missing = missing_masks(split, missing_rate, seeds, missing_pattern, prompt)
     complete = {"audio": split.audio, "vision": split.vision}
     damaged = {
         m: x.masked_fill(missing[m][..., None], 0.0) for m, x in complete.items()
@@ -375,6 +385,15 @@ def _joined(
     }
     labels = torch.cat([part["labels"] for part in parts])[order]
     return DeviceSplit(name, labels=labels, device=device, **fields)
+
+
+def _prompt(split: Split) -> int:
+    if length := prompt_length(split.token_ids):
+        return length
+    raise ValueError(
+        f"spare_prompt: no token behind [CLS] begins every text of the {split.name} "
+        "split, so there is no prompt to spare; leave it off"
+    )
 
 
 def _with_encoder_ids(split: Split, encoder: str) -> Split:

@@ -32,6 +32,7 @@ MIXED_VALID_RATES = (0.0, 0.5, 1.0)
 BEYOND = (
     *("missing_pattern", "train_rates", "evaluate_rates", "evaluate_patterns"),
     *("selection", "data_order_seed", "reconstruction_error", "text_scale"),
+    "spare_prompt",
 )
 """Fields for questions that the papers do not ask; None in a run of the protocol."""
 
@@ -86,6 +87,9 @@ class RunConfig(BaseModel):
         ``"train"``: the frozen encoder's features are centred and brought to unit
         spread, as audio and vision are, with the statistics of the complete training
         split (``msa.data.text.TextScale``). None: as the encoder gives them.
+    spare_prompt : bool or None
+        Whether the prompt that every text begins with never goes missing (CH-SIMS,
+        clip-context: ``ledger.toml``). None: it is treated as speech.
     max_epochs : int
         Bound on training; early stopping normally ends it sooner.
     hyper : dict
@@ -113,6 +117,7 @@ class RunConfig(BaseModel):
     mask_seed: int | None = None
     reconstruction_error: bool | None = None
     text_scale: Literal["train"] | None = None
+    spare_prompt: bool | None = None
     max_epochs: int = 100
     hyper: dict[str, Any]
     protocol: int = PROTOCOL
@@ -144,7 +149,7 @@ class RunConfig(BaseModel):
     def _patterns(cls, patterns: tuple[str, ...] | None) -> tuple[str, ...] | None:
         return patterns and tuple(sorted(set(patterns)))
 
-    @field_validator("reconstruction_error")
+    @field_validator("reconstruction_error", "spare_prompt")
     @classmethod
     def _switch(cls, on: bool | None) -> bool | None:
         return on or None

@@ -127,6 +127,7 @@ def _damage(config: RunConfig, device: str) -> dict[str, Any]:
         "encoder": config.encoder,
         "encoder_mode": config.encoder_mode,
         "mask_seed": config.mask_seed,
+        "spare_prompt": bool(config.spare_prompt),
         "device": device,
     } | _scaled(config, device)
 

@@ -1,11 +1,11 @@
-"""Scaled text features beside the same runs without: pairs, means, and what is told."""
+"""Runs with one change beside the same runs without: pairs, means, what is told."""
 
 import json
 
 import pandas as pd
 import pytest
 
-from msa.report import text_scale, untrained
+from msa.report import twins, untrained
 from msa.study.results import config_of
 from msa.train.config import RunConfig
 
@@ -34,27 +34,27 @@ def published(monkeypatch):
     ]
     every = pd.concat([scaled, pd.DataFrame(plain)], ignore_index=True)
     frames = {"sims-text-scale": scaled, None: every}
-    for module in (text_scale, untrained):
+    for module in (twins, untrained):
         monkeypatch.setattr(module, "load_runs", lambda name=None: frames[name].copy())
     monkeypatch.setattr(untrained, "main_runs", lambda frame: frame)
-    monkeypatch.setattr(text_scale, "describe", lambda runs: f"{len(runs)} runs.")
+    monkeypatch.setattr(twins, "describe", lambda runs: f"{len(runs)} runs.")
     return frames
 
 
 def test_a_run_is_compared_with_its_own_twin(published):
-    table = text_scale.table("sims")
+    table = twins.table(twins.SCALE, "sims")
     assert table.cells["System"].tolist() == ["LMF"]  # MISA has no twin
     cells = table.cells.iloc[0]
     assert cells["Seeds"] == "2"
-    assert [cells[f"Validation, {way}"] for way in text_scale.WAYS] == [
+    assert [cells[f"Validation, {way}"] for way in twins.SCALE.ways] == [
         "0.500",
         "0.450",
     ]
-    assert [cells[f"Test, {way}"] for way in text_scale.WAYS] == ["0.600", "0.700"]
+    assert [cells[f"Test, {way}"] for way in twins.SCALE.ways] == ["0.600", "0.700"]
     assert len(table.commands[0]) == 2
     assert all("--text-scale train" in command for command in table.commands[0])
     # One of two is lower, 0.05 on average; one fitted nothing, now none does.
-    assert text_scale.in_words("sims") == (
+    assert twins.scale_in_words("sims") == (
         "CH-SIMS: with scaled text the validation error is lower in 1 of 2 runs, by "
         "0.050 on average; 1 of these runs fit their own training split no better than "
         "one answer with the features as they are, 0 with scaled ones."
@@ -70,5 +70,17 @@ def test_a_published_run_keeps_its_scale(published):
 
 def test_before_anything_is_published_it_says_so(published):
     published["sims-text-scale"] = published["sims-text-scale"][:0]
-    assert "study run sims-text-scale" in text_scale.table("sims").data
-    assert "no run with scaled text" in text_scale.in_words("sims")
+    assert "study run sims-text-scale" in twins.table(twins.SCALE, "sims").data
+    assert "no run with scaled text" in twins.scale_in_words("sims")
+
+
+def test_a_kept_prompt_is_compared_in_the_same_way(published):
+    kept = pd.DataFrame([row((0.3, 0.42, 0.49), seed=1111, spare_prompt=True)])
+    published["sims-prompt"] = kept
+    cells = twins.table(twins.PROMPT, "sims").cells.iloc[0]
+    assert (cells["Test, lost"], cells["Test, kept"]) == ("0.500", "0.490")
+    assert twins.prompt_in_words("sims") == (
+        "CH-SIMS: with the prompt kept the validation error is lower in 0 of 1 runs, by "
+        "-0.020 on average, and the test error lower in 1 of 1 runs, by 0.010 on "
+        "average."
+    )
