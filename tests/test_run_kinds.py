@@ -128,7 +128,7 @@ def test_what_makes_no_sense_is_refused_with_a_way_out(fields, message):
 
 
 def test_where_there_is_no_prompt_none_can_be_spared():
-    with pytest.raises(ValueError, match="no token behind .* there is no prompt"):
+    with pytest.raises(ConfigError, match=r"no token behind .* there is no prompt"):
         runs.splits_of(resolve(missing_rate=0.5, spare_prompt=True))
 
 

@@ -27,6 +27,7 @@ from msa.data.text import (
     special_id,
 )
 from msa.models.base import Batch, Shape, Shapes
+from msa.train.config import ConfigError
 
 
 class DeviceSplit:
@@ -257,7 +258,7 @@ def damaged_split(
 
     Raises
     ------
-    ValueError
+    ConfigError
         If there is no prompt to spare.
     """
     seeds = SEEDS if mask_seed is None else redrawn_seeds(mask_seed)
@@ -390,7 +391,7 @@ def _joined(
 def _prompt(split: Split) -> int:
     if length := prompt_length(split.token_ids):
         return length
-    raise ValueError(
+    raise ConfigError(
         f"spare_prompt: no token behind [CLS] begins every text of the {split.name} "
         "split, so there is no prompt to spare; leave it off"
     )
