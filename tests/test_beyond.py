@@ -257,8 +257,10 @@ def test_a_duel_is_told_in_gains(stored):
     assert cells.at[0, "Acc-5"] == "+20.00 [+10.00 to +30.00]"
     assert cells["At"].tolist() == ["rate 0.0", "rate 0.5", "AUILC"]
     words = duels.duel_in_words(*names)
-    assert "better than MIT-FRNet at 1 of 2 missing rates" in words
-    assert "on one side of 0 at 1 of them for MFMB-Net and at 0" in words
+    assert "MFMB-Net has the lower error at 1 of 2 missing rates, MIT-FRNet at" in words
+    assert "of 2 missing rates with 3 seeds or more the interval lies" in words
+    assert "on one side of 0 at 1 for MFMB-Net and at 0" in words
+    assert "p-value is 0.030 over seeds and clips, 0.600 over seeds alone" in words
     assert cells.at[0, "p, seeds and clips"] == "0.030"  # three rows
     assert cells.at[0, "p, seeds"] == "0.600"
     own = duels.duel_table(*names).data
@@ -271,7 +273,7 @@ def test_a_duel_is_told_in_gains(stored):
     assert "study run matrix-sims" in other.data
     stored(load_pairs=pairs.assign(n=2))  # too few to speak of other seeds
     assert duels.duel_table(*names).cells.at[0, "p, seeds"] == MISSING
-    assert "No rate has 3 seeds yet" in duels.duel_in_words(*names)
+    assert "no rate has 3 seeds yet" in duels.duel_in_words(*names)
 
 
 def test_runs_that_do_not_even_fit_their_training_split_are_named(stored, monkeypatch):

@@ -174,6 +174,10 @@ def test_convergence_is_counted_run_by_run(monkeypatch):
     words = paper_figures.convergence_in_short("mosi")
     assert "of 2 runs at 2 of 11 missing rates" in words
     assert "come down in 2 and has settled in 1" in words
+    monkeypatch.setattr(paper_figures, "describe", lambda runs: f"{len(runs)} runs.")
+    cells = paper_figures.convergence_table("mosi").cells
+    assert cells["Change"].tolist() == ["-89%", "-100%"]
+    assert cells["Settled"].tolist() == ["1", "0"]
     picture = paper_figures.convergence_picture("mosi")
     assert "at rate 0.0 from 9.00 to 1.00" in picture.alt
 
@@ -182,6 +186,7 @@ def test_a_rate_without_runs_says_so(monkeypatch):
     monkeypatch.setattr(paper_figures, "_losses", lambda *_: losses())
     assert "no run of MIT-FRNet" in paper_figures.convergence_in_short("sims")
     assert "not run yet" in paper_figures.convergence_picture("sims").alt
+    assert "study run matrix-sims" in paper_figures.convergence_table("sims").data
 
 
 def test_figure_5_goes_by_metric():
@@ -189,7 +194,7 @@ def test_figure_5_goes_by_metric():
     order = list(dict.fromkeys(paper_figures.by_metric(cells)["metric"]))
     assert order == ["Acc-2", "Acc-5", "Acc-7", "Acc-3", "F1", "MAE", "Corr"]
     picture = paper_figures.mwa_picture(cells, "five")
-    assert "mosi MAE: best in paper MIT-FRNet" in picture.alt
+    assert "CMU-MOSI MAE: best in paper MIT-FRNet" in picture.alt
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def test_the_title_counts_what_is_decided(decided):
         ("MIT-FRNet", "not enough runs yet"),
     )
     assert front.verdict_of_the_title() == (
-        "of 3 decided claims 1 reproduced, 1 consistent"
+        "of 3 decided claims 1 reproduced, 1 consistent, 1 not reproduced"
     )
     assert front.verdict_in_words("MFMB-Net") == (
         "of 2 claims 1 reproduced, 1 not reproduced"

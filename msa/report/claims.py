@@ -12,7 +12,7 @@ import pandas as pd
 from msa.data.registry import FRAME_LEVEL
 from msa.report.labels import MISSING, printed
 from msa.report.tables import Table, no_marks
-from msa.study.claims import Claim, in_words, read_claims, rules
+from msa.study.claims import Claim, in_words, parse_system, read_claims, rules
 from msa.study.grids import in_view, study_names
 from msa.study.printed import is_met, printed_cells
 from msa.study.stats import AGGREGATES
@@ -35,7 +35,7 @@ DECIDED = (REPRODUCED, CONSISTENT, REFUTED)
 BOARD = ("Claim", "Where", "Verdict", "Effect", "Seeds", "Printed", "Why", "Page")
 """Columns of a claim board, on pages that say whose claims they are."""
 
-UNSETTLED = "Unsettled: the interval also holds what would support the claim"
+UNSETTLED = "Unsettled: the interval also holds what would not be refuted"
 """Said of a refuted claim that more runs or clips could turn round."""
 
 ASKS_MORE = (
@@ -145,7 +145,7 @@ def decided_board(view: str | None = None) -> LinkedTable:
         "verdict", key=lambda names: names.map(VERDICTS.index), kind="stable"
     )
     what = "The claims that runs have decided"
-    columns = ("Verdict", "Paper", "Claim", "Effect", "Page")
+    columns = ("Verdict", "Paper", "Claim", "Effect", "Note", "Page")
     return _board(found, "claims-decided", what, columns, up="")
 
 
@@ -197,6 +197,7 @@ def _board(
             "Effect": [effect(row) for row in found.to_dict("records")],
             "Seeds": [str(n) if n else MISSING for n in found["n"].astype(int)],
             "Printed": [_printed(claim) for claim in claims],
+            "Note": [_note(row) for row in found.to_dict("records")],
             "Why": [_why(row) for row in found.to_dict("records")],
             "Page": [claim.page for claim in claims],
         }
@@ -259,7 +260,7 @@ def command(claim: Claim, view: str = "clip-context") -> str:
 
 
 def is_settled(row: Mapping[str, object]) -> bool:
-    """Whether a refuted claim could not be supported within its interval either.
+    """Whether a refuted claim would be refuted anywhere in its interval.
 
     Parameters
     ----------
@@ -269,8 +270,8 @@ def is_settled(row: Mapping[str, object]) -> bool:
     Returns
     -------
     bool
-        True if the whole interval lies at or below what would support the claim: half
-        of the cells, or the margin of the rules. Also where the paper says "all" and a
+        True if the whole interval lies at or below what is refuted: half of the cells,
+        or the margin of the rules. Also where the paper says "all" and a
         cell is surely lost, and for a stated gain, which its interval does not hold.
     """
     claim = row["claim"]
@@ -295,6 +296,15 @@ def _why(row: dict[str, object]) -> str:
     if claim.caveat not in ("", row["reason"]):
         told.append(f"Note: {claim.caveat}")
     return ". ".join(told) + "."
+
+
+def _note(row: dict[str, object]) -> str:
+    """Say what a reader of a verdict alone has to know of it."""
+    claim = row["claim"]
+    told = [] if is_settled(row) else ["unsettled"]
+    if claim.kind == "restores":
+        told.append(str(row["reason"]).rpartition("; ")[2])  # by modality
+    return "; ".join([*told, *([claim.caveat] if claim.caveat else [])]) or MISSING
 
 
 def rules_table(paper: str) -> Table:
@@ -335,6 +345,14 @@ def printed_in_short() -> str:
     return f"{told}: {'; '.join(short_of)}." if short_of else f"{told}."
 
 
+def _beats_another(claim: Claim) -> bool:
+    """Whether a claim puts its paper's network before a system of somebody else."""
+    firsts = (claim.system, *(first for first, _ in claim.pairs))
+    others = (*claim.rivals, *(second for _, second in claim.pairs))
+    own = any(parse_system(name)[0] == claim.paper for name in firsts if name)
+    return own and any(parse_system(name)[0] != claim.paper for name in others)
+
+
 def in_short(paper: str | None = None, view: str | None = None) -> str:
     """Count the verdicts in one sentence."""
     found = verdicts(view)
@@ -345,6 +363,14 @@ def in_short(paper: str | None = None, view: str | None = None) -> str:
     open_ = sum(not is_settled(row) for row in found.to_dict("records"))
     unsettled = (
         f" Of those not reproduced {open_} {'is' if open_ == 1 else 'are'} unsettled: "
-        "the interval also holds what would support the claim."
+        "the interval also holds what would not be refuted."
     )
+    supported = [c for c in found.loc[found["verdict"] == REPRODUCED, "claim"]]
+    ahead = sum(_beats_another(claim) for claim in supported)
+    if supported:
+        told += (
+            f"; {ahead or 'none'} of those reproduced "
+            f"{'says' if ahead in (0, 1) else 'say'} that the paper's network is ahead "
+            "of another system"
+        )
     return f"Of {len(found)} claims: {told}.{unsettled if open_ else ''}"

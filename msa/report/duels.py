@@ -170,28 +170,29 @@ def duel_picture(first: str, second: str, dataset: str, view: str) -> Picture | 
 
 def duel_in_words(first: str, second: str, dataset: str, view: str) -> str:
     """Count the missing rates at which one system is better in MAE, and how surely."""
-    own = _duel(first, second, dataset, view)
+    own = _with_corrected(_duel(first, second, dataset, view))
     own = own[(own["metric"] == "MAE") & own["at"].str.fullmatch(_RATE)]
     title = source(dataset, view).title
     if own.empty:
         return f"{first} and {second} have not met on {title} yet."
     won, lost = own["gain"] > 0, own["gain"] < 0
-    enough = own[own["n"] >= FEW]
-    better = (
-        f"{title}, MAE: {first} is better than {second} at {won.sum()} of {len(own)} "
-        f"missing rates, {second} at {lost.sum()}."
+    means = (
+        f"On average over seeds {first} has the lower error at {won.sum()} of "
+        f"{len(own)} missing rates, {second} at {lost.sum()}."
     )
+    enough = own[own["n"] >= FEW]
     if enough.empty:
         return (
-            f"{better} No rate has {FEW} seeds yet, so no interval is counted: those "
-            "that are shown know little of other seeds."
+            f"{title}, MAE: no rate has {FEW} seeds yet, so no interval is counted. "
+            f"{means}"
         )
+    least = [f"{enough[kind].min():.3f}" for kind in _CORRECTED]
     return (
-        f"{better} {len(enough)} of the rates have "
-        f"{FEW} seeds or more; the interval lies on one side of 0 at "
-        f"{(enough['lo'] > 0).sum()} of them for {first} and at "
-        f"{(enough['hi'] < 0).sum()} for {second}, each rate on its own and not "
-        "corrected for their number."
+        f"{title}, MAE: of {len(enough)} missing rates with {FEW} seeds or more the "
+        f"interval lies on one side of 0 at {(enough['lo'] > TIE).sum()} for {first} "
+        f"and at {(enough['hi'] < -TIE).sum()} for {second}, each rate on its own; "
+        f"the smallest corrected p-value is {least[0]} over seeds and clips, "
+        f"{least[1]} over seeds alone. {means}"
     )
 
 

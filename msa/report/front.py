@@ -45,7 +45,7 @@ def verdict_of_the_title() -> str:
     decided = counts[REPRODUCED] + counts[CONSISTENT] + counts[REFUTED]
     if decided < total / 2:
         return f"verdict open, {decided} of {total} claims decided"
-    told = f"{counts[REPRODUCED]} reproduced, {counts[CONSISTENT]} consistent"
+    told = ", ".join(f"{counts[v]} {v}" for v in (REPRODUCED, CONSISTENT, REFUTED))
     return f"of {decided} decided claims {told}"
 
 

@@ -10,12 +10,20 @@ from matplotlib.lines import Line2D
 
 from msa.data.registry import default_view, source
 from msa.data.text import default_encoder
+from msa.report.beyond import Shown, not_run, plain_table
 from msa.report.compare import NOT_RUN
 from msa.report.figures import closed_picture
-from msa.report.labels import VIEW_WORDS, curves_of, main_runs, seeds_used
+from msa.report.labels import (
+    VIEW_WORDS,
+    curves_of,
+    describe,
+    main_runs,
+    seeds_used,
+)
 from msa.report.paper_tables import place, printed_name
 from msa.report.style import SPLIT_COLOURS, Picture, house_style, system_style
-from msa.study.cells import has_converged
+from msa.study.cells import has_converged, is_flat
+from msa.study.grids import in_view
 from msa.study.results import load_runs
 from msa.train.metrics import METRICS, RATES
 
@@ -99,7 +107,8 @@ def _mwa_in_words(panels: list) -> str:
             known = own.dropna(subset=column).sort_values(column, ascending=not better)
             leader = known["system"].iloc[0] if len(known) else NOT_RUN
             best.append(f"{whose} {leader}")
-        words.append(f"{dataset} {METRICS[key].name}: best in {', '.join(best)}")
+        title = source(dataset).title
+        words.append(f"{title} {METRICS[key].name}: best in {', '.join(best)}")
     return ". ".join(words) + "."
 
 
@@ -194,6 +203,47 @@ def convergence_in_short(
         f"missing rates, the training loss has come down in {fallen} and has settled "
         f"in {settled}; half of the runs stopped within {epochs:.0f} epochs."
     )
+
+
+def convergence_table(
+    dataset: str,
+    model: str = "MIT-FRNet",
+    *,
+    view: str | None = None,
+    encoder: str | None = None,
+    encoder_mode: str = "frozen",
+) -> Shown:
+    """Tabulate where the training loss begins and ends at every missing rate."""
+    view = view or default_view(dataset)
+    encoder = encoder or default_encoder(source(dataset, view).language)
+    runs, total = _losses(dataset, model, view, encoder, encoder_mode)
+    if runs.empty:
+        return not_run(in_view(f"matrix-{dataset}", view))
+    train = total[total["split"] == "train"].sort_values("epoch")
+    rows = []
+    for rate, own in runs.groupby("missing_rate"):
+        lines = [
+            train.loc[train["run_id"] == i, "value"].to_numpy() for i in own["run_id"]
+        ]
+        first, last = (np.mean([line[at] for line in lines]) for at in (0, -1))
+        rows.append(
+            {
+                "Rate": f"{rate:.1f}",
+                "Seeds": len(lines),
+                "Epochs": f"{own['epochs'].mean():.1f}",
+                "First loss": f"{first:.3f}",
+                "Last loss": f"{last:.3f}",
+                "Change": f"{last / first - 1:+.0%}",
+                "Settled": sum(map(has_converged, lines)),
+                "Hardly changes": sum(map(is_flat, lines)),
+            }
+        )
+    caption = (
+        f"Total training loss of {model} on {source(dataset, view).title}, means over "
+        "seeds, and in how many seeds it settles or hardly changes by the rules below. "
+        f"{describe(runs)}"
+    )
+    return plain_table(pd.DataFrame(rows), runs, f"{dataset}-{model}-losses", caption)
 
 
 def _losses(

@@ -20,7 +20,7 @@ from msa.data.contract import MODALITIES
 from msa.data.registry import source
 from msa.models.registry import MODELS, UnknownModel
 from msa.train.config import RunConfig
-from msa.train.metrics import RATES, auilc, metric_keys, mwa
+from msa.train.metrics import METRICS, RATES, auilc, metric_keys, mwa
 
 CURVES = ("AUILC", "MWA/10")
 """Numbers that are made of a metric at all missing rates."""
@@ -123,7 +123,10 @@ class Place:
 
     def __str__(self) -> str:
         rate = "rate " * isinstance(self.at, float) + self.number
-        return ", ".join(part for part in (self.dataset, self.metric, rate) if part)
+        known = METRICS.get(self.metric)
+        metric = known.name if known else self.metric
+        parts = (source(self.dataset).title, metric, rate)
+        return ", ".join(part for part in parts if part)
 
 
 # --- reading --------------------------------------------------------------------------
@@ -318,6 +321,14 @@ def _weighting(claim: Claim) -> str:
     return " (F1 with correct weights)"
 
 
+_WON_BY_LOSS = {
+    "converges": "has come down from the first to the last epoch and moves by less "
+    "than a tenth of that way over the last fifth of the epochs (their mean against "
+    "that of the fifth before)",
+    "flat": "ends within a tenth of its first value",
+}
+
+
 def _decided(claim: Claim) -> str:
     fixed, count = rules(), count_cells(claim)
     if claim.kind == "counts":
@@ -337,10 +348,12 @@ def _decided(claim: Claim) -> str:
     share = "all" if claim.quantity == "all" else "more than half"
     cells = f"{count} cells" if count > 1 else "the only cell"
     lost = ", or if one is surely lost" if claim.quantity == "all" else ""
+    what = ""
     if claim.kind in ("converges", "flat"):
         cells, lost = "the runs", ""
+        what = f"A run is won if its total training loss {_WON_BY_LOSS[claim.kind]}. "
     return (
-        f"Supported if {share} of {cells} are won and the interval of that share "
+        f"{what}Supported if {share} of {cells} are won and the interval of that share "
         f"lies above one half, refuted if at most half are won{lost}."
     )
 
