@@ -27,6 +27,21 @@ def seeds_in_words(own: pd.DataFrame) -> str:
     return f"{fewest_to_most(counts)} seed{'s' if counts.max() > 1 else ''} a system"
 
 
+def lone_seeds(own: pd.DataFrame, by: Sequence[str]) -> str:
+    """Name the seeds of the cells that have only one, for a caption; else empty.
+
+    Parameters
+    ----------
+    own : DataFrame
+        Runs, with ``seed``.
+    by : sequence of str
+        Columns that make a cell.
+    """
+    cells = own.groupby(list(by))["seed"].agg(["nunique", "first"])
+    lone = sorted({int(seed) for seed in cells.loc[cells["nunique"] == 1, "first"]})
+    return f" 1 seed: {' or '.join(map(str, lone))}." if lone else ""
+
+
 def progress(name: str) -> Markdown:
     """Say how much of a study is published, and the command that runs the rest."""
     configs, published = study(name).configs, published_ids()

@@ -7,7 +7,14 @@ import numpy as np
 import pandas as pd
 
 from msa.data.missing import PATTERNS, PROTOCOL_PATTERN
-from msa.report.beyond import Shown, mean_of_seeds, not_run, plain_table, seeds_in_words
+from msa.report.beyond import (
+    Shown,
+    lone_seeds,
+    mean_of_seeds,
+    not_run,
+    plain_table,
+    seeds_in_words,
+)
 from msa.report.figures import closed_picture
 from msa.report.labels import axis_label, describe, main_runs, printed
 from msa.report.style import house_style, system_order
@@ -41,12 +48,13 @@ def _evaluated(name: str, metric: str) -> pd.DataFrame:
 
 def _at_own_rates(own: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Return the protocol's runs of the same systems and seeds: one model per rate."""
-    runs = load_runs("mosi-sweep")
-    asked = own[["model", "variant", "seed"]].drop_duplicates()
     score = f"test_{metric}"
+    runs = load_runs("matrix-mosi")
+    keys = ["dataset", "view", "encoder", "encoder_mode", "model", "variant", "seed"]
+    asked = own[keys].drop_duplicates()
     if score not in runs:
         return pd.DataFrame()
-    found = main_runs(runs).merge(asked, on=["model", "variant", "seed"])
+    found = main_runs(runs).merge(asked, on=keys)
     tested = {"tested": found["missing_rate"], "value": found[score]}
     return found.assign(trained=OWN_RATE, pattern=PROTOCOL_PATTERN, **tested)
 
@@ -169,6 +177,7 @@ def _crossed(own: pd.DataFrame, metric: str, across: str, name: str) -> Table:
         f"{axis_label(metric)} on the test split by "
         f"{'test rate' if across == 'tested' else 'what is missing'}, mean ± standard "
         f"deviation over seeds. {_labelled(own, across)}"
+        f"{lone_seeds(own, ['model', 'trained'])}"
     )
     return plain_table(pd.DataFrame(rows), own[kept], f"{name}-{metric}", caption)
 

@@ -16,7 +16,7 @@ from msa.report.figures import closed_picture
 from msa.report.labels import MISSING, axis_label, describe, printed, shown
 from msa.report.style import house_style, system_order, system_style
 from msa.study.claims import Place, claim, read_claims, rules
-from msa.study.grids import NOISE_RATE
+from msa.study.grids import NOISE_RATE, study
 from msa.study.printed import printed_gains
 from msa.study.results import load_runs
 from msa.study.stats import LEVEL
@@ -236,7 +236,19 @@ def in_words(metric: str = "MAE") -> str:
             f"{least}'s do, and {_seeds_needed(metric, totals[most])} where they "
             f"differ as {most}'s do."
         )
-    return words + _collapsed(own)
+    return words + _collapsed(own) + _absent(own)
+
+
+def _absent(own: pd.DataFrame) -> str:
+    """Name the systems of the study that have no run, which may differ more or less."""
+    asked = dict.fromkeys(config.model for config in study("noise").configs)
+    missing = [model for model in asked if model not in set(own["model"])]
+    if not missing:
+        return ""
+    return (
+        f" Not run here: {', '.join(system_order(missing))}, so how much their runs "
+        "differ is not in these numbers."
+    )
 
 
 def _collapsed(own: pd.DataFrame) -> str:

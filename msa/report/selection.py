@@ -6,6 +6,7 @@ import pandas as pd
 
 from msa.report.beyond import (
     Shown,
+    lone_seeds,
     mean_of_seeds,
     not_run,
     plain_table,
@@ -43,6 +44,7 @@ def table(metric: str = "Non0_acc_2") -> Shown:
         f"{axis_label(metric)} of the same runs with three rules to choose the epoch: "
         + "; ".join(f"{rule}: {what}" for rule, what in RULES.items())
         + f". Buys: gain over {VALIDATION_BEST}, positive is better. {describe(own)}"
+        f"{lone_seeds(own, ['missing_rate', 'model'])}"
     )
     return plain_table(pd.DataFrame(rows), own, f"selection-{metric}", caption)
 

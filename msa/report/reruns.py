@@ -1,0 +1,117 @@
+"""What making a run again gives: published runs of one training, pair by pair.
+
+Some studies train what another one has trained before, to record more of it. Their runs
+differ in nothing that decides a score, so the difference of their scores is what the
+processor and the order of sums make of it.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from msa.report.beyond import Shown, not_run, plain_table
+from msa.report.labels import axis_label, describe, printed
+from msa.report.style import system_order
+from msa.study.results import config_of, load_environments, load_runs
+
+RECORDED = (
+    *("selection", "reconstruction_error", "evaluate_rates", "evaluate_patterns"),
+)
+"""Fields of a configuration that record more of a run and change nothing in it."""
+
+LIKE_NUMBERS = ("device", "cpu", "rounding")
+"""What two runs of one training have to share to give the same numbers."""
+
+SAME, OTHER = "the same processor and rounding", "another processor or rounding"
+"""The two kinds of pairs."""
+
+
+def pairs(metric: str = "MAE") -> pd.DataFrame:
+    """Return every pair of published runs that are one training.
+
+    Returns
+    -------
+    DataFrame
+        ``kind`` (:data:`SAME` or :data:`OTHER`), ``model``, the two ``run_id`` and
+        ``difference`` of the test scores, as scores are.
+    """
+    runs, places = load_runs(), load_environments()
+    columns = ["kind", "model", "first", "second", "difference"]
+    if runs.empty:
+        return pd.DataFrame(columns=columns)
+    plain = dict.fromkeys(RECORDED)
+    rows = runs.to_dict("records")
+    training = [config_of(row).model_copy(update=plain).run_id for row in rows]
+    found = []
+    for _, group in runs.groupby(training):
+        for one, other in combinations(group.to_dict("records"), 2):
+            here, there = (
+                [places[row["environment"]].get(name) for name in LIKE_NUMBERS]
+                for row in (one, other)
+            )
+            kind = SAME if here == there else OTHER
+            gain = other[f"test_{metric}"] - one[f"test_{metric}"]
+            ids = (one["run_id"], other["run_id"])
+            found.append((kind, one["model"], *ids, gain))
+    return pd.DataFrame(found, columns=columns).dropna()
+
+
+def table(metric: str = "MAE") -> Shown:
+    """Tabulate how far two runs of one training are apart, by where they were made."""
+    found = pairs(metric)
+    if found.empty:
+        return not_run("selection")
+    rows = []
+    for kind in (SAME, OTHER):
+        own = found[found["kind"] == kind]
+        if own.empty:
+            continue
+        size = own["difference"].abs()
+        rows.append(
+            {
+                "Made again on": kind,
+                "Pairs": len(own),
+                "Equal to the last digit": int((size == 0).sum()),
+                "Mean difference": printed(metric, size.mean()),
+                "Largest": printed(metric, size.max()),
+                "Standard deviation of one run": printed(metric, _deviation(own)),
+                "Systems": ", ".join(system_order(own["model"])),
+            }
+        )
+    runs = load_runs()
+    behind = runs[runs["run_id"].isin([*found["first"], *found["second"]])]
+    caption = (
+        f"{axis_label(metric)} on the test split of two published runs with one "
+        "configuration, seeds included. Rounding: code that computes the same and adds "
+        "up in another order. Standard deviation of one run: root mean square of the "
+        f"differences over the square root of 2. {describe(behind)}"
+    )
+    return plain_table(pd.DataFrame(rows), found, f"reruns-{metric}", caption)
+
+
+def in_words(metric: str = "MAE") -> str:
+    """Say how often a run made again gives the same score, and how far off it is."""
+    found = pairs(metric)
+    told = []
+    for kind, own in found.groupby("kind", sort=False):
+        same = int((own["difference"] == 0).sum())
+        told.append(
+            f"on {kind} the same score in {same} of {len(own)} pairs"
+            + (
+                f", else apart like draws with a standard deviation of "
+                f"{printed(metric, _deviation(own))} in {axis_label(metric)}"
+                if same < len(own)
+                else ""
+            )
+        )
+    if not told:
+        return "No training is published twice yet."
+    return f"A run made again gave, {'; '.join(sorted(told))}."
+
+
+def _deviation(own: pd.DataFrame) -> float:
+    """Return the standard deviation of one of two independent draws."""
+    return float(np.sqrt(np.mean(own["difference"] ** 2) / 2))
