@@ -15,6 +15,7 @@ from msa.report import (
     generalisation,
     noise,
     reconstruction,
+    reruns,
     selection,
     untrained,
 )
@@ -24,7 +25,10 @@ from msa.train.config import RunConfig
 
 SEEDS = (111, 1111, 11111)
 
-PAGES = (generalisation, selection, noise, reconstruction, encoders, duels, untrained)
+PAGES = (
+    *(generalisation, selection, noise, reconstruction, encoders, duels, reruns),
+    untrained,
+)
 
 
 def run(run_id, model="MFMB-Net", **fields):
@@ -119,7 +123,7 @@ def test_models_of_the_protocol_stand_beside_those_of_one_rate(stored, monkeypat
         for s in seeds
         for rate in (0.0, 0.5)
     ]
-    runs = {"rates": frames["load_runs"], "mosi-sweep": pd.DataFrame(sweep)}
+    runs = {"rates": frames["load_runs"], "matrix-mosi": pd.DataFrame(sweep)}
     monkeypatch.setattr(generalisation, "load_runs", lambda name: runs[name])
     monkeypatch.setattr(generalisation, "main_runs", lambda frame: frame)
     table = generalisation.rates_table("MAE")
@@ -129,7 +133,7 @@ def test_models_of_the_protocol_stand_beside_those_of_one_rate(stored, monkeypat
     assert "trained at 0.0 at 0, its own rate at 2, mixed at 0 of 2" in words
     assert "more than there are rates" not in words
     # At test rate 0.0 the model of complete data is the one of its own rate as well.
-    runs["mosi-sweep"]["test_MAE"] = 0.2
+    runs["matrix-mosi"]["test_MAE"] = 0.2
     frames["load_evaluations"]["value"] = [0.2, 0.3] * 6
     stored(load_evaluations=frames["load_evaluations"])
     words = generalisation.rates_in_words("MAE")
@@ -237,6 +241,31 @@ def test_reconstruction_is_compared_with_the_best_imputation(stored):
     assert "Spearman correlation of 0.25" in words
     cells = reconstruction.table().cells
     assert cells["model"].tolist() == ["0.950", "0.800", "0.950"]  # audio, text, vision
+
+
+def test_a_run_made_again_elsewhere_is_another_draw(stored, monkeypatch):
+    places = {
+        name: {"device": "cpu", "cpu": cpu, "rounding": rounding}
+        for name, cpu, rounding in (("a", "x", 2), ("b", "x", 2), ("c", "y", 2))
+    } | {"old": {"device": "cpu", "cpu": "x"}}
+    monkeypatch.setattr(reruns, "load_environments", lambda: places)
+    made = [("a", {}, 1.0), ("b", {"selection": "all"}, 1.0), ("c", {}, 1.3)]
+    rows = [
+        {**run(str(n), **fields), "environment": place, "test_MAE": mae}
+        for n, (place, fields, mae) in enumerate(made)
+    ]
+    rows.append({**rows[0], "run_id": "other", "seed": 5, "test_MAE": 9.0})
+    stored(load_runs=pd.DataFrame(rows))
+    found = reruns.pairs()
+    assert found["kind"].tolist() == [reruns.SAME, reruns.OTHER, reruns.OTHER]
+    cells = reruns.table().cells.set_index("Made again on")
+    assert cells.at[reruns.SAME, "Equal to the last digit"] == "1"
+    assert cells.at[reruns.OTHER, "Standard deviation of one run"] == "0.212"
+    assert "the same score in 1 of 1 pairs" in reruns.in_words()
+    assert "0 of 2 pairs, else apart like draws with a standard" in reruns.in_words()
+    rows[1]["environment"] = "old"  # code that rounds otherwise
+    stored(load_runs=pd.DataFrame(rows))
+    assert set(reruns.pairs()["kind"]) == {reruns.OTHER}
 
 
 def test_a_duel_is_told_in_gains(stored):

@@ -187,7 +187,7 @@ def test_better_and_worse_are_told_of_the_papers_features_only(published):
     assert "1 better than the paper's and 0 worse" in told
     overview = paper_words.overview().cells
     assert not {"Better", "Worse"} & set(overview)
-    assert overview["Seeds"].str.fullmatch(r"\d|\d to \d|–").all()
+    assert overview["Seeds"].str.fullmatch(r"(\d|\d to \d|–)( rounds)?").all()
 
 
 def test_cells_with_fewer_seeds_than_most_are_marked(published):

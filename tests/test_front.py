@@ -69,8 +69,17 @@ def test_certainty_names_the_fewest_and_the_most_seeds():
 
 def test_a_system_without_runs_says_so(decided):
     decided(("MFMB-Net", "not enough runs yet"))
-    assert front._data(runs()) == "no published runs yet"
+    assert front._data("MFMB-Net", runs()) == "no run yet on CMU-MOSI and CMU-MOSEI"
     assert front._certainty(runs()) == "nothing to be sure of"
+
+
+def test_a_card_says_which_data_sets_are_the_papers_own():
+    own = runs(*[(d, "clip-context", "MFMB-Net", 0.0, 1) for d in ("mosi", "sims")])
+    assert front._data("MFMB-Net", own) == (
+        "CMU-MOSI (clip-context features); CH-SIMS (clip-context features; not in the "
+        "paper); no run yet on CMU-MOSEI"
+    )
+    assert "not in" not in front._data("MIT-FRNet", own)
 
 
 def test_the_bar_has_one_part_per_verdict_that_occurs(decided):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import pandas as pd
 import torch
@@ -212,42 +213,45 @@ text encoder."""
 
 
 def speed_in_words() -> str:
-    """Say in one sentence what the published times show."""
+    """Say what the published times show: a line per kind of measurement, Markdown."""
     times = load_times()
     if times.empty:
         return "No times are published yet; the commands above measure them."
     times = _with_ratios(times)
     ratios = times.dropna(subset="faster_than_public")
     plain = times.dropna(subset="faster_than_plain")
-    words = []
-    for row in plain.itertuples():
-        words.append(
-            f"TFR-Net trains {row.faster_than_plain:.1f} times as fast as its "
-            f"module-by-module version ({row.shapes} shapes, text encoder "
-            f"{ENCODER_WORDS[row.encoder_mode]}, {row.device_name})"
+    lines = [
+        f"TFR-Net against its module-by-module version, {_shapes_of(row)}: "
+        f"{row.faster_than_plain:.1f} times as fast."
+        for row in plain.itertuples()
+    ]
+    for _, own in ratios.groupby(["encoder_mode", "device_name"], sort=False):
+        row = next(own.itertuples())
+        by_speed = own.sort_values("faster_than_public")
+        first, last = by_speed.iloc[0], by_speed.iloc[-1]
+        line = (
+            f"Against public code, {_shapes_of(row)}: from "
+            f"{first['faster_than_public']:.1f} ({first['model']}) to "
+            f"{last['faster_than_public']:.1f} ({last['model']}) times as fast"
         )
-    for (mode, device), own in ratios.groupby(
-        ["encoder_mode", "device_name"], sort=False
-    ):
-        low, high = own["faster_than_public"].agg(["min", "max"])
-        goal = GOAL if mode == "frozen" else 0.0
-        short_of = own[own["faster_than_public"] < goal]
-        named = ", ".join(
-            f"{row.model} {row.faster_than_public:.2f}"
-            for row in short_of.sort_values("faster_than_public").itertuples()
-        )
-        words.append(
-            f"with a {ENCODER_WORDS[mode]} encoder the systems here train {low:.1f} to "
-            f"{high:.1f} times as fast as public code ({device}"
-            f"{f'; short of our aim of {goal:g} times: {named}' if named else ''})"
-        )
-    if not words:
+        below = by_speed[by_speed["faster_than_public"] < GOAL]
+        if row.encoder_mode == "frozen" and len(below):
+            line += f"; below {GOAL:g} times: {', '.join(below['model'])}"
+        lines.append(f"{line}.")
+    if not lines:
         return "No times that can be compared are published yet."
-    text = "; ".join(words)
-    text = f"{text[0].upper()}{text[1:]} (public code: {public_times()['label']})."
     if len(ratios):
-        text += f" {BATCHES_DIFFER}"
-    return text
+        lines.append(
+            f"Public code: {public_times()['label']}, on a processor that may be "
+            f"another. {BATCHES_DIFFER}"
+        )
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _shapes_of(row: NamedTuple) -> str:
+    """Say what a time was measured on, in a few words."""
+    shapes = "the papers' shapes" if row.shapes == "papers" else f"{row.shapes} shapes"
+    return f"{shapes}, {ENCODER_WORDS[row.encoder_mode]} encoder, {row.device_name}"
 
 
 def short(count: float) -> str:

@@ -7,6 +7,7 @@ import html
 import pandas as pd
 from IPython.display import HTML
 
+from msa.data.published import PRINTED_NAMES, published
 from msa.data.registry import source
 from msa.report.claims import verdicts
 from msa.report.duels import against_linear
@@ -63,7 +64,7 @@ def cards() -> HTML:
 def _card(paper: str, runs: pd.DataFrame) -> str:
     own = runs[runs["model"] == paper]
     facts = {
-        "Data": _data(own),
+        "Data": _data(paper, own),
         "How sure": _certainty(own),
         "Measured": _measured(paper, own),
     }
@@ -99,11 +100,19 @@ def _counts(paper: str | None) -> dict[str, int]:
     return {v: int((found["verdict"] == v).sum()) for v in VERDICTS}
 
 
-def _data(runs: pd.DataFrame) -> str:
-    if runs.empty:
-        return "no published runs yet"
+def _data(paper: str, runs: pd.DataFrame) -> str:
+    """Name the data sets of a paper's runs, and those of the paper without a run."""
+    cells = published()
+    printed = set(cells.loc[cells["paper"] == paper, "dataset"])
+    own = [name for name, title in PRINTED_NAMES.items() if title in printed]
     pairs = runs[["dataset", "view"]].drop_duplicates().itertuples(index=False)
-    return "; ".join(f"{source(d, v).title} ({v} features)" for d, v in pairs)
+    told = [
+        f"{source(d, v).title} ({v} features{'' if d in own else '; not in the paper'})"
+        for d, v in pairs
+    ]
+    lacking = [source(d).title for d in own if d not in set(runs["dataset"])]
+    told += [f"no run yet on {' and '.join(lacking)}"] if lacking else []
+    return "; ".join(told)
 
 
 def _measured(paper: str, runs: pd.DataFrame) -> str:

@@ -107,6 +107,8 @@ def rates_in_words(metric: str = "MAE") -> str:
             f"at, it counts under '{OWN_RATE}' as well, so the counts of a system can "
             "add up to more than there are rates."
         )
+    if own.groupby("model")["seed"].nunique().max() == 1:
+        words += " On one seed most of these differences are within those of seeds."
     return words
 
 

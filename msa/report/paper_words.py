@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 from scipy.stats import kendalltau
 
 from msa.data.registry import FRAME_LEVEL, source
 from msa.report.claims import MEASURE, LinkedTable
 from msa.report.compare import SOURCES, Source, compared
-from msa.report.labels import fewest_to_most
+from msa.report.labels import MISSING, fewest_to_most
 from msa.report.paper_tables import place, rounds_in_words
 from msa.report.tables import Table
 from msa.study.grids import CANDIDATES, in_view, study_names
@@ -131,12 +130,15 @@ def in_short(page: str, cells: pd.DataFrame) -> str:
     words = [f"{told}."]
     taus = agreement(page, cells)
     if len(taus):
+        by_data = taus.groupby(level=0, sort=False).agg(["mean", "size"])
+        told = " and ".join(
+            f"{row.mean:.2f} on {source(row.Index).title} ({row.size} columns)"
+            for row in by_data.itertuples()
+        )
         words.append(
             f"The order of the systems agrees with the paper's by a Kendall tau of "
-            f"{taus.mean():.2f}, averaged over {len(taus)} columns of "
-            f"{' and '.join(source(name).title for name in dict.fromkeys(taus.index))} "
-            "with at least four systems (1: the same order, 0: unrelated, -1: "
-            "reversed)."
+            f"{told}: averages over the columns with at least four systems, without "
+            "an interval (1: the same order, 0: unrelated, -1: reversed)."
         )
     return " ".join(words)
 
@@ -177,8 +179,9 @@ def overview() -> Table:
                 "Data": ", ".join(source(d).title for d in cells["dataset"].unique()),
                 "Cells": int(cells["paper_value"].notna().sum()),
                 "Run": len(both),
-                "Seeds": fewest_to_most(both["n"]),
-                "Kendall tau": float(taus.mean()) if len(taus) else np.nan,
+                "Seeds": fewest_to_most(both["n"])
+                + (" rounds" if source_.number == "seconds" else ""),
+                "Kendall tau": f"{taus.mean():.2f}" if len(taus) else MISSING,
                 "Studies": ", ".join(source_.studies),
             }
         )
@@ -186,8 +189,8 @@ def overview() -> Table:
         "Pages with scores: cells that the paper prints (for figures, that can be "
         "computed from its tables), those with a number of ours (default feature view, "
         "frozen encoder), the seeds behind them, and how far our order of the systems "
-        "agrees with the paper's (mean over columns; 1: the same order, 0: unrelated, "
-        "-1: reversed). "
+        "agrees with the paper's (mean over columns, without an interval; 1: the same "
+        "order, 0: unrelated, -1: reversed). "
         "python -m msa study run STUDY runs what is missing."
     )
     return LinkedTable.plain(pd.DataFrame(rows), "overview", caption)
