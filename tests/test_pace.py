@@ -123,3 +123,11 @@ def test_without_measurements_the_command_is_told(monkeypatch):
         assert "python -m msa bench runner" in shown.data
     assert "not been measured" in pace.pace_in_words()
     assert "not been measured" in pace.growth_in_words()
+
+
+def test_a_larger_mini_batch_bounds_what_batched_runs_gain(measured, monkeypatch):
+    # In the fixture seconds are equal to the batch: twice the batch takes twice as long.
+    assert "is done 0.50 times as fast (a machine)" in pace.batching_in_words()
+    growth = pace.load_growth()
+    monkeypatch.setattr(pace, "load_growth", lambda: growth[growth["value"] < 48])
+    assert "have not been measured yet" in pace.batching_in_words()

@@ -217,6 +217,27 @@ def growth_in_words() -> str:
     return f"The time grows with these exponents: {'; '.join(words)}."
 
 
+def batching_in_words() -> str:
+    """Say what a mini-batch of twice the usual size saves, and what that bounds."""
+    growth = load_growth()
+    own = growth[growth["axis"] == "batch"]
+    keys = ["device_name", "commit", "model"]
+    seconds = own.pivot_table(index=keys, columns="value", values="seconds")
+    one = USUAL["batch"]
+    if not {one, 2 * one} <= set(seconds):
+        return f"Mini-batches of {one} and {2 * one} have not been measured yet."
+    gains = (seconds[one] / seconds[2 * one]).dropna()
+    low, high = f"{gains.min():.2f}", f"{gains.max():.2f}"
+    span = low if low == high else f"{low} to {high}"
+    return (
+        f"With mini-batches of {2 * one} for {one} samples an epoch is done {span} "
+        f"times as fast ({', '.join(dict.fromkeys(own['device_name']))}). Two runs "
+        "trained as one batched program have twice the samples in a step and weights "
+        "of their own besides, so they cannot gain more: here runs are packed as "
+        "processes, whose gain is in the table above."
+    )
+
+
 def _fitted() -> pd.DataFrame:
     """Fit how the cost grows to the measurements of every session on their own."""
     pace, growth = load_pace(), load_growth()
