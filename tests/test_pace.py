@@ -126,7 +126,7 @@ def test_without_measurements_the_command_is_told(monkeypatch):
 
 
 def test_a_larger_mini_batch_bounds_what_batched_runs_gain(measured, monkeypatch):
-    # In the fixture seconds are equal to the batch: twice the batch takes twice as long.
+    # In the fixture the seconds are the batch: twice as large takes twice as long.
     assert "is done 0.50 times as fast (a machine)" in pace.batching_in_words()
     growth = pace.load_growth()
     monkeypatch.setattr(pace, "load_growth", lambda: growth[growth["value"] < 48])
