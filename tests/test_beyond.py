@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -21,6 +23,7 @@ from msa.report import (
 )
 from msa.report.labels import MISSING
 from msa.report.style import Picture
+from msa.study.results import config_of
 from msa.train.config import RunConfig
 
 SEEDS = (111, 1111, 11111)
@@ -251,9 +254,12 @@ def test_a_run_made_again_elsewhere_is_another_draw(stored, monkeypatch):
     monkeypatch.setattr(reruns, "load_environments", lambda: places)
     made = [("a", {}, 1.0), ("b", {"selection": "all"}, 1.0), ("c", {}, 1.3)]
     rows = [
-        {**run(str(n), **fields), "environment": place, "test_MAE": mae}
-        for n, (place, fields, mae) in enumerate(made)
+        {**run("", **fields), "environment": place, "test_MAE": mae}
+        for place, fields, mae in made
     ]
+    for row in rows:
+        row["run_id"] = config_of(row).run_id
+        row["hyper"] = json.dumps(row["hyper"])
     rows.append({**rows[0], "run_id": "other", "seed": 5, "test_MAE": 9.0})
     stored(load_runs=pd.DataFrame(rows))
     found = reruns.pairs()

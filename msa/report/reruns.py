@@ -42,11 +42,13 @@ def pairs(metric: str = "MAE") -> pd.DataFrame:
     columns = ["kind", "model", "first", "second", "difference"]
     if runs.empty:
         return pd.DataFrame(columns=columns)
-    plain = dict.fromkeys(RECORDED)
-    rows = runs.to_dict("records")
-    training = [config_of(row).model_copy(update=plain).run_id for row in rows]
+    training = runs["run_id"].copy()
+    for at, row in runs[runs[list(RECORDED)].notna().any(axis=1)].iterrows():
+        plain = config_of(row).model_copy(update=dict.fromkeys(RECORDED))
+        training[at] = plain.run_id
     found = []
-    for _, group in runs.groupby(training):
+    twice = training.duplicated(keep=False)
+    for _, group in runs[twice].groupby(training[twice]):
         for one, other in combinations(group.to_dict("records"), 2):
             here, there = (
                 [places[row["environment"]].get(name) for name in LIKE_NUMBERS]
