@@ -14,7 +14,7 @@ from msa.data.load import load
 from msa.models.base import Hyper, Model, Outputs
 from msa.train.batches import prepare, shapes_of
 from msa.train.config import ConfigError, RunConfig
-from msa.train.run import run, splits_of
+from msa.train.run import build, run, splits_of
 from msa.train.trainer import NonFiniteLoss, evaluate, fit
 
 QUICK = {"dataset": "demo", "max_epochs": 2, "missing_rate": 0.3}
@@ -93,7 +93,21 @@ def test_a_run_older_than_a_setting_is_made_again_without_it():
         ({"encoder_mode": "thawed"}, "encoder_mode"),
         ({"encoder_mode": "finetune", "model": "FC(A)"}, "reads no text"),
         ({"encoder_mode": "finetune", "model": "constant"}, "closed form"),
+        ({"mask_seed": -1}, r"mask_seed.* 0 \(got -1"),
+        ({"seed": -5, "train_rates": "mixed"}, "seed.* 0"),
+        ({"seed": 10**30}, "seed.*4294967296"),
+        ({"data_order_seed": 2**32}, "data_order_seed.*4294967296"),
         ({"hyper": {"lr": "fast"}}, "lr"),
+        ({"hyper": {"lr": -1.0}}, "'lr'.*not negative"),
+        ({"hyper": {"lr": float("nan")}}, "'lr'.*finite"),
+        ({"model": "Self-MM", "hyper": {"lr_audio": float("inf")}}, "finite"),
+        ({"model": "MISA", "hyper": {"batch_size": 0}}, "batch_size.*above 0"),
+        ({"model": "MISA", "hyper": {"clip_value": 0.0}}, "clip_value.*above 0"),
+        ({"hyper": {"heads": 0}}, "heads.*above 0"),
+        ({"hyper": {"plateau_factor": 1.0}}, "plateau_factor.*below 1"),
+        ({"hyper": {"text_dropout": 1.0}}, "text_dropout.*below 1"),
+        ({"model": "text-linear", "hyper": {"penalties": [0.1, -1]}}, "penalties"),
+        ({"model": "text-linear", "hyper": {"penalties": []}}, "penalties"),
         ({"variant": "released!"}, "paper"),
     ],
 )
@@ -101,6 +115,29 @@ def test_wrong_configurations_are_refused_by_name(wrong, message):
     fields = {"dataset": "demo", "model": "TFR-Net", **wrong}
     with pytest.raises(ConfigError, match=message):
         RunConfig.resolve(**fields)
+
+
+@pytest.mark.parametrize(
+    ("model", "hyper", "message"),
+    [
+        ("TFR-Net", {"heads": 7}, "TFR-Net: width 30 is not divisible by 7 heads"),
+        ("MISA", {"heads": 7}, "MISA: .*divisible"),
+        ("MFMB-Net", {"macro": False, "micro": False}, "macro or the micro stream"),
+        ("MulT", {"kernel_text": 4}, "kernel must be odd, got 4"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_when_the_model_is_built(
+    model, hyper, message
+):
+    config = RunConfig.resolve(dataset="demo", model=model, hyper=hyper)
+    with pytest.raises(ConfigError, match=message):
+        build(config)
+
+
+def test_a_setting_that_means_something_at_0_may_be_0():
+    hyper = {"plateau_patience": 0, "lr": 0.0, "text_dropout": 0.0}
+    found = RunConfig.resolve(dataset="demo", model="MFMB-Net", hyper=hyper).hyper
+    assert {name: found[name] for name in hyper} == hyper
 
 
 def test_a_configuration_cannot_be_changed():
@@ -246,8 +283,6 @@ def test_fine_tuning_trains_the_encoder_with_its_own_rate():
         max_epochs=1,
         missing_rate=0.5,
     )
-    from msa.train.run import build
-
     model = build(config)
     groups = model.parameter_groups(config.entry.hyper(**config.hyper))
     assert [g["lr"] for g in groups] == [2e-3, 1e-5, 1e-5]

@@ -8,14 +8,15 @@ it trains. Sizes: ``B`` samples, ``T`` steps, ``d`` features; modalities are key
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 from torch import Tensor, nn
 
 from msa.data.contract import MODALITIES
@@ -33,11 +34,16 @@ Shapes = dict[str, Shape]
 """Shape of every modality, keyed by modality: all a model is told about its data."""
 
 
+_MAY_BE_0 = ("plateau_patience", "memory")
+"""Whole numbers among the hyper-parameters that mean something at 0."""
+
+
 class Hyper(BaseModel):
     """Hyper-parameters that every trained model has; each model adds its own.
 
     The defaults are MFMB-Net's and MIT-FRNet's on MOSI (dossier, training tables).
-    Frozen and strict: an unknown name or a wrong type is refused.
+    Frozen and strict: an unknown name, a wrong type or a number that nothing can be
+    trained with is refused.
 
     Attributes
     ----------
@@ -79,6 +85,24 @@ class Hyper(BaseModel):
     early_stop: int = 6
     running_sum: int | None = None
     drop_last: bool = False
+
+    # By kind and not field by field: it then holds for what a model adds, too, and for
+    # what it declares anew with another default.
+    @field_validator("*")
+    @classmethod
+    def _can_be_trained_with(cls, value: Any, info: ValidationInfo) -> Any:
+        name = info.field_name
+        for number in value if isinstance(value, tuple) else (value,):
+            if number is None or isinstance(number, bool):
+                continue
+            if not 0 <= number < math.inf:
+                raise ValueError("must be finite and not negative")
+            counts = isinstance(number, int) and name not in _MAY_BE_0
+            if number == 0 and (counts or name.startswith("clip_")):
+                raise ValueError("must be above 0")
+            if number >= 1 and ("drop" in name or name == "plateau_factor"):
+                raise ValueError("must be below 1")
+        return value
 
 
 @dataclass

@@ -83,12 +83,19 @@ class Conv(nn.Module):
     """Length-preserving 1-D convolution over time, of packed sequences.
 
     What lies beyond a sequence's ends counts as zero.
+
+    Raises
+    ------
+    ValueError
+        If the kernel has no middle: the result would be one step longer.
     """
 
     def __init__(
         self, inputs: int, outputs: int, kernel: int, bias: bool = True
     ) -> None:
         super().__init__()
+        if kernel % 2 == 0:
+            raise ValueError(f"a convolution's kernel must be odd, got {kernel}")
         self.conv = nn.Conv1d(inputs, outputs, kernel, padding=kernel // 2, bias=bias)
 
     def forward(self, x: Tensor, steps: Steps) -> Tensor:

@@ -40,7 +40,9 @@ class TextLinearHyper(Hyper):
     """Penalties tried on the validation split."""
 
     # Not strict: a stored configuration comes back from JSON with a list.
-    penalties: tuple[float, ...] = Field((0.1, 1.0, 10.0, 100.0, 1000.0), strict=False)
+    penalties: tuple[float, ...] = Field(
+        (0.1, 1.0, 10.0, 100.0, 1000.0), strict=False, min_length=1
+    )
 
 
 class TextLinear(Reference):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Field,
     ValidationError,
     field_validator,
     model_validator,
@@ -35,6 +36,10 @@ BEYOND = (
     "spare_prompt",
 )
 """Fields for questions that the papers do not ask; None in a run of the protocol."""
+
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""What NumPy's and PyTorch's generators both take."""
 
 
 class ConfigError(ValueError):
@@ -75,7 +80,7 @@ class RunConfig(BaseModel):
         other rules to choose a checkpoint can be compared. The checkpoint in use is the
         validation-best one all the same.
     seed : int
-        Initialisation, data order and dropout.
+        Initialisation, data order and dropout; as every seed from 0 to 2^32 - 1.
     data_order_seed : int or None
         Order of the training samples; None: ``seed`` decides it.
     mask_seed : int or None
@@ -112,9 +117,9 @@ class RunConfig(BaseModel):
     evaluate_rates: tuple[float, ...] | None = None
     evaluate_patterns: tuple[str, ...] | None = None
     selection: Literal["all"] | None = None
-    seed: int = 1111
-    data_order_seed: int | None = None
-    mask_seed: int | None = None
+    seed: Seed = 1111
+    data_order_seed: Seed | None = None
+    mask_seed: Seed | None = None
     reconstruction_error: bool | None = None
     text_scale: Literal["train"] | None = None
     spare_prompt: bool | None = None

@@ -151,12 +151,22 @@ def splits_of(config: RunConfig, device: str = "cpu") -> dict[str, DeviceSplit]:
 
 
 def build(config: RunConfig) -> Model | Reference:
-    """Return the untrained system of a configuration, initialised from its seed."""
+    """Return the untrained system of a configuration, initialised from its seed.
+
+    Raises
+    ------
+    ConfigError
+        If its hyper-parameters do not go together.
+    """
     torch.manual_seed(config.seed)
     data = _dataset(config.dataset, config.view)
     entry = config.entry
     hyper = entry.hyper(**config.hyper)
-    model = entry.build(shapes_of(data, config.encoder), hyper)
+    shapes = shapes_of(data, config.encoder)
+    try:
+        model = entry.build(shapes, hyper)
+    except (ValueError, AssertionError) as error:  # PyTorch's own layers assert
+        raise ConfigError(f"{entry.name}: {error}") from error
     if config.encoder_mode == "frozen":
         return model
     return FineTuned(TextEncoder(config.encoder), model)
@@ -188,6 +198,8 @@ def run(config: RunConfig, device: str = "cpu", progress: bool = False) -> RunRe
     ------
     DataError, EncoderError
         If data or encoder are missing or damaged.
+    ConfigError
+        If the model cannot be built so, or does not do what is asked of it.
     NonFiniteLoss
         If training diverges.
     """
