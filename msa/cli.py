@@ -40,7 +40,7 @@ _MENDABLE = {
     "msa.study.publish": ("PublishError",),
     "msa.study.verify": ("NothingToVerify",),
     "msa.report.notebook": ("NotebookError",),
-    "msa.bench.runner": ("BenchError",),
+    "msa.bench.timing": ("BenchError",),
 }
 
 
@@ -55,8 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0: done; 1: runs of a study failed or drifted; 2: cannot be carried out, with
-        a message that says why; 130: interrupted.
+        0: done; 1: runs of a study failed or drifted, a measurement failed or a finding
+        of the audit is open; 2: cannot be carried out, with a message that says why;
+        130: interrupted.
     """
     options = _parser().parse_args(arguments)
     try:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from torch import nn
 
-from msa.bench import inputs, rates, timing
+from msa.bench import command, inputs, rates, timing
 from msa.bench.counts import macs, macs_per_sample
 from msa.bench.inputs import choose, random_split
 from msa.bench.plain_tfr_net import PlainTFRNet
@@ -28,6 +30,7 @@ from msa.models.tfr_net import TFRNet, TFRNetHyper
 from msa.report import costs
 from msa.study.epoch_times import shared_rounds
 from msa.study.results import load_passport
+from tests import fake_runs
 
 SHAPES = {"text": Shape(7, 9), "audio": Shape(5, 4), "vision": Shape(6, 3)}
 LENGTHS = {
@@ -323,6 +326,19 @@ def test_a_measurement_tells_what_it_ran_on_and_is_scaled_to_the_epoch(monkeypat
     assert row["steps_per_second"] == 1.0
     assert row["encoder"] == "minilm"
     assert {"device_name", "threads", "torch", "commit"} <= row.keys()
+
+
+def test_a_job_that_is_killed_is_named_and_costs_no_other_job(monkeypatch, capsys):
+    jobs = [fake_runs.Job(seed) for seed in (fake_runs.DIES, 1)]
+    monkeypatch.setattr(command, "_jobs", lambda _: jobs)
+    monkeypatch.setattr(timing, "measure", fake_runs.measured)
+    assert main(["bench", "models", "--json"]) == 1
+    captured = capsys.readouterr()
+    assert json.loads(captured.out) == [{"seed": 1}]
+    (told,) = captured.err.splitlines()
+    job, _, why = told.partition(" failed: ")
+    assert job == "constant (reference), papers, frozen"
+    assert why.startswith("BrokenProcessPool: ")
 
 
 # --- times by missing rate ------------------------------------------------------------

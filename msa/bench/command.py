@@ -269,10 +269,16 @@ def _positive(text: str) -> int:
 
 def _models(options: argparse.Namespace) -> int:
     from msa.bench.table import public_times, save_times, with_ratios
-    from msa.bench.timing import measure_all
+    from msa.bench.timing import BenchError, measure_apart
 
-    rows = []
-    for row in measure_all(_jobs(options)):
+    rows, failed = [], 0
+    for job in _jobs(options):
+        try:
+            row = measure_apart(job)
+        except BenchError as error:  # one that needs too much memory stops no other
+            print(error, file=sys.stderr)
+            failed += 1
+            continue
         rows.append(row)
         if options.save:
             save_times([row])  # at once: a long measurement may be interrupted
@@ -280,12 +286,12 @@ def _models(options: argparse.Namespace) -> int:
             print(_line(row), file=sys.stderr)
     if options.json:
         print(json.dumps(rows, indent=1))
-        return 0
-    import pandas as pd
+    elif rows:
+        import pandas as pd
 
-    print(_told(with_ratios(pd.DataFrame(rows))))
-    print(f"\npublic: {public_times()['label']}")
-    return 0
+        print(_told(with_ratios(pd.DataFrame(rows))))
+        print(f"\npublic: {public_times()['label']}")
+    return 1 if failed else 0
 
 
 def _runner(options: argparse.Namespace) -> int:

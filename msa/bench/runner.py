@@ -32,7 +32,7 @@ import torch
 
 from msa.bench import inputs
 from msa.bench.table import merge_rows
-from msa.bench.timing import entry_of
+from msa.bench.timing import BenchError, entry_of
 from msa.data.contract import MODALITIES
 from msa.data.paths import repo_root, results_dir
 from msa.models.base import Shape
@@ -73,10 +73,6 @@ PACE_KEYS = (
 )
 GROWTH_KEYS = ("axis", "value", "model", "samples", "steps", "batch")
 GROWTH_KEYS += ("device", "device_name")
-
-
-class BenchError(RuntimeError):
-    """A measurement that went wrong; the message says which run and why."""
 
 
 # --- runs per hour --------------------------------------------------------------------

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import multiprocessing
 import time
-from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -47,6 +46,10 @@ own."""
 
 _FEW = 2
 """Validation rows while the training pass is timed; validation is timed by itself."""
+
+
+class BenchError(RuntimeError):
+    """A measurement that went wrong; the message says of what and why."""
 
 
 @dataclass(frozen=True)
@@ -167,12 +170,24 @@ def measure(job: Job) -> dict[str, object]:
     }
 
 
-def measure_all(jobs: Iterable[Job]) -> Iterator[dict[str, object]]:
-    """Measure jobs one after the other, each in a fresh process."""
+def measure_apart(job: Job) -> dict[str, object]:
+    """Measure a job in a fresh process, as :func:`measure` does.
+
+    Raises
+    ------
+    BenchError
+        Naming the job, if it fails or its process is killed.
+    """
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=1) as pool:
-        for job in jobs:
-            yield pool.submit(measure, job).result()
+    try:
+        # A pool of its own: a killed process breaks the pool for all jobs to come.
+        with ProcessPoolExecutor(1, mp_context=context) as pool:
+            return pool.submit(measure, job).result()
+    except Exception as error:
+        raise BenchError(
+            f"{job.model} ({job.variant}), {job.shapes}, {job.encoder_mode} failed: "
+            f"{type(error).__name__}: {error}"
+        ) from error
 
 
 def _bounded(hyper: Hyper, shapes: str) -> Hyper:
