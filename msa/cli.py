@@ -41,6 +41,7 @@ _MENDABLE = {
     "msa.study.verify": ("NothingToVerify",),
     "msa.report.notebook": ("NotebookError",),
     "msa.bench.timing": ("BenchError",),
+    "msa.audit.tidy": ("RunsError",),
 }
 
 

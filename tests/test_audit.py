@@ -12,7 +12,8 @@ from msa.audit.command import CHECK_NAMES, records
 from msa.audit.files import write_background, write_findings
 from msa.audit.findings import COLUMNS, raised
 from msa.audit.labels import count_labels, read_labels, read_splits
-from msa.audit.tidy import table_of_runs
+from msa.audit.tidy import OF_RUNS, table_of_runs
+from msa.cli import main as cli
 from msa.data.load import MissingData
 from msa.data.paths import results_dir
 from msa.train.metrics import score
@@ -229,6 +230,31 @@ def test_runs_with_an_open_finding_fail(runs, tmp_path, capsys):
     assert main(["--runs", str(good)]) == 0
     assert main(["--runs", str(bad)]) == 1
     assert "inconsistent" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("nope.csv", None, "No such file"),
+        ("empty.csv", "", "No columns"),
+        ("few.csv", "dataset,seed,test_MAE\nmosi,1,0.5\n", "no column view, encoder, "),
+        ("none.csv", ",".join(OF_RUNS), "no column test_<metric>"),
+    ],
+)
+def test_what_are_no_runs_is_told_in_one_line(name, content, message, tmp_path, capsys):
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    assert cli(["audit", "--runs", str(tmp_path / name)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert message in line
+
+
+def test_runs_are_of_no_paper(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["--runs", "runs.csv", "--paper", "MFMB-Net"])
+    assert caught.value.code == 2
+    assert "not allowed with" in capsys.readouterr().err
 
 
 def test_an_unknown_option_exits_with_the_choices(capsys):

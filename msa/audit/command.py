@@ -74,14 +74,15 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         help="folder for the findings (default: results/audit if nothing is filtered, "
         "else none)",
     )
-    parser.add_argument("--paper", choices=PAPERS, help="only this paper's findings")
+    subject = parser.add_mutually_exclusive_group()
+    subject.add_argument("--paper", choices=PAPERS, help="only this paper's findings")
     parser.add_argument(
         "--check",
         choices=CHECK_NAMES,
         action="append",
         help="only this check; repeatable",
     )
-    parser.add_argument(
+    subject.add_argument(
         "--runs",
         type=Path,
         metavar="CSV",
@@ -142,7 +143,10 @@ def records(found: pd.DataFrame) -> list[dict[str, Any]]:
 def _runs_table(path: Path) -> pd.DataFrame:
     import pandas as pd
 
-    from msa.audit.tidy import table_of_runs
+    from msa.audit.tidy import RunsError, table_of_runs
 
-    runs = pd.read_csv(path)
+    try:
+        runs = pd.read_csv(path)
+    except (OSError, ValueError) as error:  # not there, or no table
+        raise RunsError(f"--runs {path}: {error}") from error
     return pd.concat([table_of_runs(runs), table_of_runs(runs, by_seed=True)])

@@ -8,6 +8,7 @@ have defaults, see :func:`prepare`.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -43,6 +44,10 @@ BATCH = 24
 """Batch size of MFMB-Net, whose evaluation drops the last incomplete batch."""
 
 _OWN_MODELS = ("Ours", "MFMB-Net", "w/o F-1", "w/o F-2", "w/o Recon")
+_SETTINGS = ("dataset", "view", "encoder", "encoder_mode")
+OF_RUNS = (*_SETTINGS, "model", "variant", "missing_rate", "seed")
+"""Columns that a table of runs needs, besides scores."""
+
 METRIC_NAMES = {
     "Has0_acc_2": ("Acc-2", "has0", ""),
     "Non0_acc_2": ("Acc-2", "non0", ""),
@@ -60,6 +65,10 @@ METRIC_NAMES = {
     "Corr": ("Corr", "", ""),
 }
 """Metric key of this project to metric, variant and weighting of the tidy form."""
+
+
+class RunsError(ValueError):
+    """Runs that cannot be audited as they are given."""
 
 
 def higher_is_better(metric: str) -> bool:
@@ -188,16 +197,24 @@ def table_of_runs(runs: pd.DataFrame, *, by_seed: bool = False) -> pd.DataFrame:
         percent with two decimals; an undefined value is a dash. Runs with metrics that
         a data set does not have leave no cell, nor do runs that leave clips out
         (``drop_last``): the checks count the clips of a whole split.
+
+    Raises
+    ------
+    RunsError
+        If columns are missing, naming them.
     """
+    columns = [f"test_{key}" for key in METRICS if f"test_{key}" in runs]
+    missing = [name for name in OF_RUNS if name not in runs]
+    missing += [] if columns else ["test_<metric>"]
+    if missing:
+        raise RunsError(f"the runs to audit have no column {', '.join(missing)}")
     if "hyper" in runs:
         partial = [bool(json.loads(text).get("drop_last")) for text in runs["hyper"]]
         runs = runs[~np.array(partial, dtype=bool)]
-    settings = ["dataset", "view", "encoder", "encoder_mode"]
     # The setting tells apart runs with other than default hyper-parameters.
     optional = ["setting"] if "setting" in runs else []
     system = ["model", "variant", *optional, *(["seed"] if by_seed else [])]
-    keys = [*settings, *system, "missing_rate"]
-    columns = [f"test_{key}" for key in METRICS if f"test_{key}" in runs]
+    keys = [*_SETTINGS, *system, "missing_rate"]
     groups = runs.groupby(keys, dropna=False)
     # A metric that is undefined in one run is undefined on average.
     means = groups[columns].agg(lambda values: values.mean(skipna=False))
@@ -207,7 +224,7 @@ def table_of_runs(runs: pd.DataFrame, *, by_seed: bool = False) -> pd.DataFrame:
     table = pd.DataFrame(
         {
             "paper": "this replication",
-            "table": _joined(long, settings[1:]),
+            "table": _joined(long, _SETTINGS[1:]),
             "dataset": long["dataset"].str.upper(),
             "model": _joined(long, system),
             "metric": names.str[0],
@@ -233,6 +250,6 @@ def table_of_runs(runs: pd.DataFrame, *, by_seed: bool = False) -> pd.DataFrame:
     return table[exists].reset_index(drop=True)
 
 
-def _joined(table: pd.DataFrame, columns: list[str]) -> pd.Series:
-    words = table[columns].fillna("").astype(str)
+def _joined(table: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
+    words = table[list(columns)].fillna("").astype(str)
     return words.agg(lambda row: ", ".join(filter(None, row)), axis=1)
