@@ -501,11 +501,11 @@ def _print_json(content: Any) -> None:
 
 
 def _jsonable(value: Any) -> Any:
-    """Turn a value into strict JSON: arrays as lists, undefined numbers as null."""
+    """Turn a value into strict JSON: arrays as lists, NaN and infinity as null."""
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, dict):
         return {str(key): _jsonable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_jsonable(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value

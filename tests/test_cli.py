@@ -7,9 +7,10 @@ import math
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
-from msa import cli
+from msa import cli, commands
 from msa.cli import main
 from msa.study import grids
 from msa.study.store import RunStore
@@ -135,6 +136,11 @@ def test_train_json_is_strict_and_complete(store, capsys):
     assert math.isnan(store.read(found["run_id"])["metrics"]["test"]["Corr"])
     assert len(found["predictions"]) == 150
     assert found["command"].startswith("python -m msa train --dataset demo")
+
+
+def test_json_has_no_number_that_is_not_finite(capsys):
+    commands._print_json({"a": (math.nan, math.inf), "b": np.float64([-np.inf, 1])})
+    assert strict_json(capsys.readouterr().out) == {"a": [None, None], "b": [None, 1]}
 
 
 def test_the_printed_command_makes_the_same_run(store, capsys):
