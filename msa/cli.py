@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from msa import audit, bench
+from msa.bench.command import positive
 from msa.commands import (
     UsageError,
     data_check,
@@ -315,7 +316,7 @@ def _add_study(commands: argparse._SubParsersAction) -> None:
     )
     run.add_argument(
         "--jobs",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="runs at the same time, one thread each (default: one per core, or per "
         "worker of a cluster)",
@@ -385,7 +386,7 @@ def _add_study(commands: argparse._SubParsersAction) -> None:
     )
     verify.add_argument(
         "--runs",
-        type=_positive,
+        type=positive,
         default=3,
         metavar="N",
         help="how many; the cheapest of each model",
@@ -508,9 +509,3 @@ def _seconds(text: str) -> float:
         )
     hours, minutes, seconds = (int(part or 0) for part in found.groups())
     return float(hours * 3600 + minutes * 60 + seconds)
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 up")
-    return int(text)

@@ -55,13 +55,12 @@ def count_labels(root: Path | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
                 {"dataset": name.upper(), "split": split, "label": v, "count": n}
                 for v, n in zip(values, times, strict=True)
             ]
-            videos = {clip.split("$_$")[0] for clip in part.ids}
             splits.append(
                 {
                     "dataset": name.upper(),
                     "split": split,
                     "clips": len(part),
-                    "videos": len(videos),
+                    "videos": len(set(part.videos)),
                 }
             )
     return pd.DataFrame(counts), pd.DataFrame(splits)

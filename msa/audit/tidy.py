@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from msa.data.published import PERCENT
 from msa.train.metrics import METRICS
 
 REQUIRED = (
@@ -37,8 +38,6 @@ _DEFAULTS = {
     "aggregate": "mean",
     "weighting": "",
 }
-
-_PERCENT = ("Acc-2", "Acc-3", "Acc-5", "Acc-7", "F1")
 
 BATCH = 24
 """Batch size of MFMB-Net, whose evaluation drops the last incomplete batch."""
@@ -129,7 +128,7 @@ def prepare(table: pd.DataFrame) -> pd.DataFrame:
     cells["printed"] = cells["printed"].astype(str)
     cells["value"] = _numbers(cells["printed"])
     if "factor" not in cells:
-        cells["factor"] = np.where(cells["metric"].isin(_PERCENT), 100.0, 1.0)
+        cells["factor"] = np.where(cells["metric"].isin(PERCENT), 100.0, 1.0)
     digits = cells["printed"].str.partition(".")[2].str.len()
     # A trailing zero gets lost ("82.5" among "82.52"): the table's digits count.
     cells["decimals"] = digits.groupby(
@@ -234,7 +233,7 @@ def table_of_runs(runs: pd.DataFrame, *, by_seed: bool = False) -> pd.DataFrame:
             "runs": long["runs"],
         }
     )
-    table["factor"] = np.where(table["metric"].isin(_PERCENT), 100.0, 1.0)
+    table["factor"] = np.where(table["metric"].isin(PERCENT), 100.0, 1.0)
     digits = np.where(table["factor"] == 100, 2, 4)
     printed = long["value"].astype(float) * table["factor"]
     table["printed"] = [

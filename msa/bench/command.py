@@ -70,12 +70,12 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--steps",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="mini-batches in each of the two measured passes (default: 20, papers 4)",
     )
     parser.add_argument(
-        "--threads", type=_positive, default=2, metavar="N", help="default: 2"
+        "--threads", type=positive, default=2, metavar="N", help="default: 2"
     )
     parser.add_argument(
         "--save",
@@ -123,12 +123,12 @@ def _add_rates(verbs: Any) -> None:
     )
     parser.add_argument(
         "--rounds",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="default: 3, as studies have seeds",
     )
     parser.add_argument(
-        "--threads", type=_positive, default=1, metavar="N", help="default: 1"
+        "--threads", type=positive, default=1, metavar="N", help="default: 1"
     )
     parser.add_argument(
         "--save",
@@ -216,21 +216,21 @@ def _add_runner(verbs: Any) -> None:
     )
     parser.add_argument(
         "--runs",
-        type=_positive,
+        type=positive,
         default=12,
         metavar="N",
         help="runs of the grid, the models in turn (default: 12)",
     )
     parser.add_argument(
         "--max-epochs",
-        type=_positive,
+        type=positive,
         default=3,
         metavar="N",
         help="epochs of each run (default: 3)",
     )
     parser.add_argument(
         "--jobs",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="runs at the same time when packed (default: one per core)",
     )
@@ -261,7 +261,8 @@ def _add_where(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """Read a whole number from 1 up, an argument of the command line."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 up")
     return int(text)

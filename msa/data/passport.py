@@ -16,9 +16,7 @@ import pandas as pd
 from msa.data.contract import MODALITIES, SPLITS, Split
 from msa.data.load import Dataset
 from msa.data.missing import kept_masks, missing_masks
-
-RATES = tuple(step / 10 for step in range(11))
-"""Missing rates of the protocol, 0.0 to 1.0."""
+from msa.data.numbers import RATES, correlation
 
 PICTURE_RATES = (0.1, 0.5, 0.9)
 """Missing rates whose masks the passport draws."""
@@ -242,13 +240,6 @@ def _repairs(dataset: Dataset) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["split", "key", "problem", "count"])
 
 
-def _correlation(prediction: np.ndarray, truth: np.ndarray) -> float:
-    """Pearson correlation; NaN when one of the two is constant."""
-    if np.ptp(prediction) == 0 or np.ptp(truth) == 0:
-        return float("nan")
-    return float(np.corrcoef(prediction, truth)[0, 1])
-
-
 def linear_probe(
     features: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray]
 ) -> dict[str, float]:
@@ -286,7 +277,7 @@ def linear_probe(
         "alpha": alpha,
         "valid_mae": error(models[alpha], "valid"),
         "test_mae": error(models[alpha], "test"),
-        "test_corr": _correlation(
+        "test_corr": correlation(
             models[alpha].predict(features["test"]), labels["test"]
         ),
     }

@@ -17,7 +17,8 @@ PRINTED_NAMES = {"mosi": "MOSI", "mosei": "MOSEI", "sims": "SIMS"}
 
 _ABLATION = re.compile(r"(.+) \(ablation (.+)\)")
 
-_PERCENT = ("Acc-2", "Acc-3", "Acc-5", "Acc-7", "F1")
+PERCENT = ("Acc-2", "Acc-3", "Acc-5", "Acc-7", "F1")
+"""Metrics that both papers print times 100."""
 
 _KEYS = {
     ("Acc-2", "has0"): "Has0_acc_2",
@@ -96,7 +97,7 @@ def published() -> pd.DataFrame:
     cells["value"] = pd.to_numeric(cells["printed"], errors="coerce")
     cells["bold"] = [_BOLD.get(mark) for mark in cells["bold"]]
     times_100 = (cells["paper"] == "MIT-FRNet") & cells["metric"].isin(["MAE", "Corr"])
-    percent = cells["metric"].isin(_PERCENT) | times_100
+    percent = cells["metric"].isin(PERCENT) | times_100
     cells["factor"] = percent.map({True: 100.0, False: 1.0})
     cells["score"] = cells["value"] / cells["factor"]
     names = zip(cells["metric"], cells["variant"], strict=True)

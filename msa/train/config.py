@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from msa.data.missing import PROTOCOL_PATTERN, check_pattern
+from msa.data.numbers import RATES
 from msa.data.registry import UnknownData, default_view, source
 from msa.data.text import default_encoder
 from msa.models.registry import ModelEntry, model_entry
@@ -24,7 +25,7 @@ from msa.models.registry import ModelEntry, model_entry
 PROTOCOL = 1
 """Raised when a change to the code changes what a configuration means."""
 
-MIXED_RATES = tuple(step / 10 for step in range(11))
+MIXED_RATES = RATES
 """Missing rates of the training samples where ``train_rates`` is ``"mixed"``."""
 
 MIXED_VALID_RATES = (0.0, 0.5, 1.0)

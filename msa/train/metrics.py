@@ -27,11 +27,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from msa.data.numbers import RATES, correlation
+
 SCALES = ("mosi", "sims")
 """Label scales: -3 to 3 and -1 to 1."""
-
-RATES = tuple(i / 10 for i in range(11))
-"""The missing rates of both papers, 0.0 to 1.0 in steps of 0.1."""
 
 
 @dataclass(frozen=True)
@@ -205,7 +204,7 @@ def score(prediction: ArrayLike, truth: ArrayLike, scale: str) -> dict[str, floa
             values[f1] = _weighted_f1(fact, guess)
             values[f"{f1}_swapped"] = _weighted_f1(guess, fact)
     values["MAE"] = float(np.abs(prediction - truth).mean())
-    values["Corr"] = _correlation(prediction, truth)
+    values["Corr"] = correlation(prediction, truth)
     return {key: values[key] for key in metric_keys(scale)}
 
 
@@ -417,14 +416,6 @@ def _weighted_f1(truth: NDArray, prediction: NDArray) -> float:
     from sklearn.metrics import f1_score  # here: the book's pages need not wait for it
 
     return float(f1_score(truth, prediction, average="weighted", zero_division=0))
-
-
-def _correlation(prediction: NDArray, truth: NDArray) -> float:
-    # Tested on the values themselves: after centring, rounding errors of a constant
-    # would correlate with something.
-    if np.ptp(prediction) == 0 or np.ptp(truth) == 0:
-        return np.nan
-    return float(np.corrcoef(prediction, truth)[0, 1])
 
 
 def _ratio(part: NDArray, whole: NDArray) -> NDArray[np.float64]:
