@@ -13,6 +13,7 @@ from msa.study.pairs import (
     load_pairs,
     p_over_seeds,
     p_value,
+    paired_gain,
     publish_pairs,
 )
 from msa.study.publish import publish
@@ -47,6 +48,14 @@ def test_a_paired_t_test_by_hand():
     assert p_over_seeds(gains) == pytest.approx(2 * tail)
     assert np.isnan(p_over_seeds(gains[:2]))
     assert np.isnan(p_over_seeds(np.full(3, 0.1)))  # a test of nothing that varies
+
+
+def test_a_gain_of_rounding_is_none():
+    ours = np.array([0.1 + 0.2, 0.4]), np.full((10_000, 2), 0.1 + 0.2)
+    theirs = np.array([0.3, 0.4]), np.full((10_000, 2), 0.3)
+    assert (ours[0] - theirs[0]).mean() > 0  # by 3e-17
+    found = paired_gain(ours, theirs)
+    assert (found["gain"], found["lo"], found["hi"]) == (0.0, 0.0, 0.0)
 
 
 def test_a_pair_is_compared_on_shared_seeds_and_clips(evidence):  # noqa: F811

@@ -229,6 +229,19 @@ def test_a_difference_of_rounding_is_a_tie():
     assert stats.share_better(ours, theirs) == 0.5
 
 
+def test_a_mean_difference_of_rounding_is_none():
+    def cell(*values):
+        return stats.Scored(
+            {"MAE": np.array(values)}, {"MAE": np.tile(values, (9, 1))}, (1, 1, 9, 0)
+        )
+
+    first, second = cell(0.1 + 0.2, 0.4), cell(0.3, 0.4)
+    assert (first.values["MAE"] - second.values["MAE"]).mean() > 0  # by 3e-17
+    found = stats.paired_difference(first, second)["MAE"]
+    assert (found.mean, found.lo, found.hi) == (0.0, 0.0, 0.0)
+    assert math.isnan(stats.paired_difference(cell(math.nan), cell(0.3))["MAE"].lo)
+
+
 def test_probability_of_improvement():
     truth = labels(200)
     better = stats.scored(noisy(truth, 0.3, runs=3), truth, "mosi")

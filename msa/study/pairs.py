@@ -22,6 +22,7 @@ from msa.study.stats import (
     mean_over_runs,
     probability_of_improvement,
     run_counts,
+    ties_as_zero,
 )
 from msa.train.metrics import RATES, metric_keys
 
@@ -160,6 +161,7 @@ def paired_gain(
     -------
     dict of str to float
         ``gain``, ``lo``, ``hi``, ``p`` and ``p_seeds``; nan where one is not defined.
+        A gain or a bound that is a tie is 0.
     """
     gain = float((ours[0] - theirs[0]).mean())
     if np.isnan(gain):
@@ -167,7 +169,8 @@ def paired_gain(
     gains = ours[1] - theirs[1]  # (B, R)
     counts = run_counts(gains.shape[1], rules().resamples)
     draws = mean_over_runs(gains, counts)
-    lo, hi = interval(draws, rules().level)
+    bounds = interval(draws, rules().level)
+    gain, lo, hi = ties_as_zero([gain, *bounds]).tolist()
     p_values = {"p": p_value(draws), "p_seeds": p_over_seeds(ours[0] - theirs[0])}
     return {"gain": gain, "lo": lo, "hi": hi, **p_values}
 

@@ -30,7 +30,7 @@ A metric that is not defined in one run of a cell is not defined for the cell.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -54,6 +54,18 @@ TIE = 1e-9
 real difference is far larger (one clip in ten thousand moves an accuracy by 1e-4)."""
 
 Floats = NDArray[np.float64]
+
+
+def ties_as_zero(differences: ArrayLike) -> Floats:
+    """Set differences that are a tie (``TIE``) to 0, so that signs tell who is ahead.
+
+    Parameters
+    ----------
+    differences : array of float, any shape
+        nan stays nan.
+    """
+    differences = np.asarray(differences, dtype=float)
+    return np.where(np.abs(differences) <= TIE, 0.0, differences)
 
 
 @dataclass(frozen=True)
@@ -355,7 +367,7 @@ def paired_difference(first: Scored, second: Scored) -> dict[str, Estimate]:
     -------
     dict of str to Estimate
         Difference by metric key, in the metric's own direction: for MAE a negative
-        difference favours the first system.
+        difference favours the first system. Means and bounds that are a tie are 0.
 
     Raises
     ------
@@ -368,7 +380,9 @@ def paired_difference(first: Scored, second: Scored) -> dict[str, Estimate]:
     for key, values in first.values.items():
         gains = first.scores[key] - second.scores[key]  # (B, R)
         means = mean_over_runs(gains, _drawn_runs(first, key))
-        found[key] = summarise(values - second.values[key], means)
+        own = summarise(values - second.values[key], means)
+        mean, lo, hi = ties_as_zero([own.mean, own.lo, own.hi]).tolist()
+        found[key] = replace(own, mean=mean, lo=lo, hi=hi)
     return found
 
 
@@ -404,8 +418,7 @@ def share_better(first: Floats, second: Floats) -> Floats:
     A tie counts one half, a pair without a value makes the share nan.
     """
     gain = first[..., :, None] - second[..., None, :]  # (..., R, Q)
-    wins = np.sign(np.where(np.abs(gain) <= TIE, 0.0, gain))
-    return (0.5 + 0.5 * wins).mean((-2, -1))
+    return (0.5 + 0.5 * np.sign(ties_as_zero(gain))).mean((-2, -1))
 
 
 def probability_of_improvement(
