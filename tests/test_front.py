@@ -8,6 +8,7 @@ import pytest
 from msa.report import appendix, front
 from msa.study import grids
 from msa.study.verdicts import VERDICTS
+from msa.train.config import RunConfig
 
 
 @pytest.fixture
@@ -99,9 +100,36 @@ def test_hours_add_up_all_phases_of_all_runs():
             "seconds_prepare": [600, 0],
             "seconds_train": [6000, 3600],
             "seconds_test": 300,
+            "seconds_evaluate": [None, 1800],  # of runs with further tests alone
         }
     )
-    assert appendix.hours(costs) == pytest.approx(3.0)
+    assert appendix.hours(costs) == pytest.approx(3.5)
+
+
+def test_hours_of_a_core_are_those_of_runs_on_the_cpu(monkeypatch):
+    places = {
+        "a": {"device": "cpu", "device_name": "AMD EPYC"},
+        "b": {"device": "cuda", "device_name": "NVIDIA H200"},
+    }
+    monkeypatch.setattr(appendix, "load_environments", lambda: places)
+    fields = RunConfig.resolve(dataset="mosi", model="TFN").model_dump()
+    done = {**fields, "epochs": 3, "parameters": 4, "peak_memory_mb": 5.0}
+    costs = pd.DataFrame(
+        [
+            {**done, "environment": "a", "seconds_train": 7200.0},
+            {**done, "environment": "b", "seconds_train": 360.0},
+        ]
+    )
+    elsewhere = " Not counted: 1 made on NVIDIA H200."
+    words = "The 1 published runs took 2.0 hours on one core each (AMD EPYC): "
+    told = appendix.rerun_in_words(costs)
+    assert told.startswith(words)
+    assert told.endswith(elsewhere)
+    assert elsewhere not in appendix.rerun_in_words(costs[:1])
+    table = appendix.cost_table(costs)
+    assert table.data["Hours in all"].tolist() == ["2.00"]
+    assert "What 1 published runs took, 2.0 hours" in table.caption
+    assert table.caption.endswith(elsewhere)
 
 
 def test_the_plan_counts_shared_runs_once_and_says_what_it_does_not_know(monkeypatch):

@@ -12,10 +12,8 @@ from msa.report.labels import select, system_name, systems_of
 from msa.report.tables import Table
 from msa.study.durations import Durations
 from msa.study.grids import study, study_names
+from msa.study.layout import seconds_of
 from msa.study.results import load_environments, published_ids, published_seconds
-
-PHASES = ["seconds_prepare", "seconds_train", "seconds_test"]
-"""Columns of published runs that add up to the time of a run."""
 
 FILES = {
     "runs.csv": "One row per run: configuration, scores of all splits, seconds, "
@@ -66,10 +64,12 @@ def cost_table(runs: pd.DataFrame, name: str = "costs") -> Table:
     Returns
     -------
     Table
-        A row per data set, view, text encoder and system; medians over its runs, and
-        the hours of all of them together.
+        A row per data set, view, text encoder and system; medians over its runs on
+        the CPU, and the hours of all of them together.
     """
-    runs = runs.assign(seconds=runs[PHASES].sum(axis=1))
+    elsewhere = _elsewhere_in_words(runs)
+    runs = runs[_on_cpu(runs)]
+    runs = runs.assign(seconds=seconds_of(runs))
     keys = ["dataset", "view", "encoder", "encoder_mode"]
     rows = []
     for key, part in runs.groupby(keys):
@@ -92,15 +92,36 @@ def cost_table(runs: pd.DataFrame, name: str = "costs") -> Table:
     caption = (
         f"What {len(runs)} published runs took, {hours(runs):.1f} hours of one "
         "processor core together: medians over the runs of a row. Preparing the data, "
-        "training and testing count; the first run of a text encoder also computes its "
-        "features once. Peak memory: of the whole process, with PyTorch and the data."
+        "training and all tests count; the first run of a text encoder also computes "
+        "its features once. Peak memory: of the whole process, with PyTorch and the "
+        f"data.{elsewhere}"
     )
     return Table.plain(pd.DataFrame(rows), name, caption)
 
 
 def hours(runs: pd.DataFrame) -> float:
     """Return how many hours published runs took together."""
-    return float(runs[PHASES].sum(axis=None) / 3600)
+    return float(seconds_of(runs).sum() / 3600)
+
+
+def _on_cpu(runs: pd.DataFrame) -> pd.Series:
+    """Mark the runs that a processor core did: a GPU's hours are no core's."""
+    places = load_environments()
+    return runs["environment"].map(lambda key: places[key]["device"] == "cpu")
+
+
+def _elsewhere_in_words(runs: pd.DataFrame) -> str:
+    """Say which runs are not counted as hours of a core; nothing if all are."""
+    others = runs[~_on_cpu(runs)]
+    if others.empty:
+        return ""
+    return f" Not counted: {len(others)} made on {_machines(others)}."
+
+
+def _machines(runs: pd.DataFrame) -> str:
+    places = load_environments()
+    used = {places[key]["device_name"] for key in runs["environment"].unique()}
+    return "; ".join(sorted(used))
 
 
 def rerun_in_words(runs: pd.DataFrame, cores: int = 2) -> str:
@@ -113,12 +134,11 @@ def rerun_in_words(runs: pd.DataFrame, cores: int = 2) -> str:
     cores : int
         How many run at a time, each on one core.
     """
-    places = load_environments()
-    machines = {places[name]["device_name"] for name in runs["environment"].unique()}
+    own = runs[_on_cpu(runs)]
     return (
-        f"The {len(runs)} published runs took {hours(runs):.1f} hours on one core "
-        f"each ({'; '.join(sorted(machines))}): about {hours(runs) / cores:.1f} hours "
-        f"with {cores} cores."
+        f"The {len(own)} published runs took {hours(own):.1f} hours on one core each "
+        f"({_machines(own)}): about {hours(own) / cores:.1f} hours with {cores} "
+        f"cores.{_elsewhere_in_words(runs)}"
     )
 
 

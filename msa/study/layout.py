@@ -209,6 +209,11 @@ def frame_in(folder: Folder, name: str, columns: Sequence[str]) -> pd.DataFrame:
     return frame.astype(types)
 
 
+def seconds_of(runs: pd.DataFrame) -> pd.Series:
+    """Return the seconds of each published run, all of its phases together."""
+    return runs.filter(regex="^seconds_").sum(axis=1)
+
+
 def digest(content: Any) -> str:
     """Return eight hexadecimal digits of a JSON content."""
     text = json.dumps(content, sort_keys=True)

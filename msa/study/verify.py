@@ -25,6 +25,7 @@ import pandas as pd
 
 from msa.data.load import MissingData, load
 from msa.data.text import EncoderError, encoder_sha256
+from msa.study.layout import seconds_of
 from msa.study.results import (
     config_of,
     load_curves,
@@ -107,8 +108,7 @@ def choose(runs: pd.DataFrame, count: int) -> pd.DataFrame:
     """
     if runs.empty:
         return runs
-    seconds = runs.filter(like="seconds_").sum(axis=1)
-    ranked = runs.assign(_cost=seconds, _reference=runs["epochs"] == 0)
+    ranked = runs.assign(_cost=seconds_of(runs), _reference=runs["epochs"] == 0)
     ranked = ranked.sort_values(["_cost", "run_id"])
     ranked = ranked.assign(_turn=ranked.groupby(["model", "variant"]).cumcount())
     ranked = ranked.sort_values(["_turn", "_reference", "_cost", "run_id"])
