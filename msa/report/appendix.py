@@ -9,6 +9,7 @@ import pandas as pd
 from msa.data.paths import results_dir
 from msa.data.registry import FRAME_LEVEL, source
 from msa.report.labels import select, system_name, systems_of
+from msa.report.style import system_order
 from msa.report.tables import Table
 from msa.study.durations import Durations
 from msa.study.grids import study, study_names
@@ -185,6 +186,11 @@ def plan_table(name: str = "plan") -> Table:
         "row counts each once. The command python -m msa study run with a study's name "
         "does what it lacks."
     )
+    if others := len(published - set(everything)):
+        caption += (
+            f" {others} published runs are in no study of today: a default has changed "
+            "since. They stand in results/, and in no main comparison."
+        )
     return Table.plain(pd.DataFrame(rows), name, caption)
 
 
@@ -216,6 +222,14 @@ def environment_table(runs: pd.DataFrame, name: str = "environments") -> Table:
         f"The {len(rows)} environments of the published runs. Clean: no file of the "
         "project was changed after the commit. All fields: results/environments.json."
     )
+    unclean = runs[[places[key]["dirty"] is True for key in runs["environment"]]]
+    if len(unclean):
+        where = " and ".join(source(name).title for name in unclean["dataset"].unique())
+        caption += (
+            f" {len(unclean)} runs are not clean ({where}; "
+            f"{', '.join(system_order(unclean['model']))}): no commit has exactly the "
+            "code that made them."
+        )
     return Table.plain(pd.DataFrame(rows), name, caption)
 
 
