@@ -208,7 +208,7 @@ def study_run(options: argparse.Namespace) -> int:
         retry=options.retry,
         progress=not options.json,
         scheduler=options.scheduler,
-        elsewhere=published_seconds(),
+        elsewhere=published_seconds(options.device),
     )
     skipped = len(found.configs) - len(configs)
     if options.json:
@@ -247,7 +247,7 @@ def study_status(options: argparse.Namespace) -> int:
         if states[run_id] == "missing":
             states[run_id] = "published"
     ahead = [c for c in found.configs if states[c.run_id] in ("running", "missing")]
-    seconds, unknown = Durations(published_seconds()).split(ahead)
+    seconds, unknown = Durations(published_seconds("cpu")).split(ahead)
     if options.json:
         left = {"seconds_left": seconds, "of_unknown_length": unknown}
         _print_json({"study": found.name, "runs": states, **left})

@@ -61,6 +61,7 @@ def quick(config: Config, device: str) -> dict:
         "curves": [],
         "predictions": np.zeros(3),
         "seconds": {"train": 0.05},
+        "environment": {"device": device},
         "token": uuid.uuid4().hex,
         "threads": os.environ["OMP_NUM_THREADS"],
     }

@@ -138,7 +138,7 @@ def test_the_plan_counts_shared_runs_once_and_says_what_it_does_not_know(monkeyp
     names = ["mosi-sweep", "matrix-mosi", "lmf-cut", "matrix-mosi-unaligned"]
     monkeypatch.setattr(appendix, "study_names", lambda: names)
     monkeypatch.setattr(appendix, "published_ids", lambda: frozenset([done.run_id]))
-    monkeypatch.setattr(appendix, "published_seconds", lambda: [(done, 3600.0)])
+    monkeypatch.setattr(appendix, "published_seconds", lambda _: [(done, 3600.0)])
     plan = appendix.plan_table().data.set_index("Study")
     assert list(plan.index) == ["mosi-sweep", "matrix-mosi", "lmf-cut", "all"]
     of_its_kind = sum(config.model == done.model for config in sweep)

@@ -500,6 +500,16 @@ def test_the_noise_study_is_in_no_summary(store, folder):
     assert [(row["mean"], row["n"]) for row in mae_rows(folder)] == [(0.25, 1)]
 
 
+def test_times_of_runs_are_those_of_one_device(store, folder):
+    assert results.published_seconds("cpu", folder) == []
+    for device, seed in (("cpu", 1), ("cuda", 2)):
+        store.write(record(seed=seed, environment={"device": device}))
+    publish(store, folder)
+    for device, seed in (("cpu", 1), ("cuda", 2)):
+        ((config, seconds),) = results.published_seconds(device, folder)
+        assert (config.seed, seconds) == (seed, 12.75)
+
+
 def test_an_interrupted_publication_leaves_no_run_without_its_files(
     store, folder, monkeypatch
 ):

@@ -112,11 +112,17 @@ def test_a_run_that_cannot_fit_is_not_begun(store):
         "curves": [],
         "predictions": [],
         "seconds": {"train": 3600},
+        "environment": {"device": "cpu"},
     }
     store.write({"run_id": first.run_id, "config": first, **record})
     outcome = study([first, second], store, budget_s=60)
     assert (outcome.stored, outcome.done, outcome.left) == (1, 0, 1)
     assert seeds_begun() == []
+    # An hour on another device says nothing.
+    record["environment"] = {"device": "cuda"}
+    store.write({"run_id": first.run_id, "config": first, **record})
+    outcome = study([first, second], store, budget_s=60)
+    assert (outcome.stored, outcome.done, outcome.left) == (1, 1, 0)
 
 
 def test_runs_done_elsewhere_tell_the_time_until_one_is_done_here(store):

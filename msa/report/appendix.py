@@ -153,7 +153,7 @@ def plan_table(name: str = "plan") -> Table:
         run that several studies share counts once. Hours: of one core, by the median
         of the published runs of the same kind.
     """
-    durations = Durations(published_seconds())
+    durations = Durations(published_seconds("cpu"))
     published = published_ids()
     grids = {study_name: study(study_name).configs for study_name in study_names()}
     grids = {

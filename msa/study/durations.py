@@ -23,13 +23,13 @@ class Durations:
     """How long each kind of run takes, in seconds.
 
     A kind is everything that decides the work of a run; the missing rate and the seeds
-    are left aside.
+    are left aside. All times are of one device, a CPU core or a GPU.
 
     Parameters
     ----------
     elsewhere : iterable of (RunConfig, float), optional
-        Runs that another machine did, and their seconds: they count for a kind until
-        this machine has finished one of it.
+        Runs that another machine did on such a device, and their seconds: they count
+        for a kind until this machine has finished one of it.
     """
 
     def __init__(self, elsewhere: Iterable[tuple[RunConfig, float]] = ()) -> None:
@@ -50,11 +50,15 @@ class Durations:
         """Add a run that was finished here."""
         self._seen[self._kind(config)].append(seconds)
 
-    def learn_from(self, store: RunStore, config: RunConfig) -> None:
-        """Add a stored run, unless enough of its kind are known."""
+    def learn_from(self, store: RunStore, config: RunConfig, device: str) -> None:
+        """Add a stored run, unless enough of its kind are known.
+
+        A run made on another device is left out: its time says nothing here.
+        """
         if len(self._seen[self._kind(config)]) < _SAMPLES:
-            phases = store.read(config.run_id).get("seconds", {})
-            self.add(config, sum(phases.values()))
+            record = store.read(config.run_id)
+            if record.get("environment", {}).get("device") == device:
+                self.add(config, sum(record.get("seconds", {}).values()))
 
     def of(self, config: RunConfig) -> float | None:
         """Return the median of the kind, None if none was seen."""

@@ -35,14 +35,32 @@ def published_ids(results: Path | None = None) -> frozenset[str]:
 
 
 def published_seconds(
-    results: Path | None = None,
+    device: str, results: Path | None = None
 ) -> list[tuple[RunConfig, float]]:
-    """Return every published run and the seconds that it took, all phases together."""
+    """Return the published runs of a device and the seconds that each took.
+
+    Parameters
+    ----------
+    device : str
+        ``"cpu"`` or ``"cuda"``: what a run takes on one says nothing of the other.
+    results : Path, optional
+        Folder of published results; the repository's when left out.
+
+    Returns
+    -------
+    list of (RunConfig, float)
+        Seconds of all phases together.
+    """
     runs = load_runs(results=results)
+    places = load_environments(results)
     phases = [name for name in runs if name.startswith("seconds_")]
     seconds = runs[phases].sum(axis=1)
     rows = runs.to_dict("records")
-    return [(config_of(row), s) for row, s in zip(rows, seconds, strict=True)]
+    return [
+        (config_of(row), s)
+        for row, s in zip(rows, seconds, strict=True)
+        if places[row["environment"]].get("device") == device
+    ]
 
 
 def load_runs(study: str | None = None, results: Path | None = None) -> pd.DataFrame:

@@ -162,8 +162,8 @@ def run_study(
     scheduler : str, optional
         Address of a Dask scheduler whose workers do the runs instead of processes here.
     elsewhere : iterable of (RunConfig, float)
-        Runs that were done elsewhere, and their seconds: what the time of a run is
-        judged by until one of its kind is finished here.
+        Runs that were done elsewhere on such a device, and their seconds: what the time
+        of a run is judged by until one of its kind is finished here.
 
     Returns
     -------
@@ -184,7 +184,7 @@ def run_study(
     for config in grid:
         if store.has(config.run_id):
             outcome.stored += 1
-            seconds.learn_from(store, config)
+            seconds.learn_from(store, config, device)
         elif config.run_id in failures:
             outcome.known_failures += 1
         else:
