@@ -83,6 +83,15 @@ def test_failures_stop_nobody_and_wait_for_retry(store):
     assert Counter(seeds_begun()) == {1: 1, 2: 1, FAILS: 2, DIES: 2}
 
 
+def test_after_a_failure_on_a_gpu_another_process_goes_on(store):
+    outcome = study(grid([1, FAILS, DIES, 2]), store, jobs=1, device="cuda")
+    assert (outcome.done, outcome.failed) == (2, 2)
+    first, failed, died, last = [pid for _, pid in fake_runs.log()]
+    assert first == failed
+    assert len({failed, died, last}) == 3
+    assert not alive({failed, died, last})
+
+
 def test_a_store_that_takes_nothing_ends_the_study_and_fails_no_run(store):
     configs = grid([1, 2, 3])
     store.path.mkdir()

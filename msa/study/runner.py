@@ -298,7 +298,11 @@ class _Worker:
 
 @dataclass
 class _Pool:
-    """Worker processes that take one run at a time; a dead one is replaced."""
+    """Worker processes that take one run at a time; a dead one is replaced.
+
+    So is one whose run failed on a GPU: after some errors of CUDA everything else that
+    the process does there fails, too.
+    """
 
     jobs: int
     store: RunStore
@@ -310,17 +314,7 @@ class _Pool:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for worker in self.workers:
-            if worker.config:
-                # What it still computes is given up; what it finished is stored.
-                worker.process.terminate()
-            worker.connection.close()  # tells an idle one to end
-        patience = time.monotonic() + _GRACE_S
-        for worker in self.workers:
-            worker.process.join(max(0.0, patience - time.monotonic()))
-            if worker.process.is_alive():
-                worker.process.kill()
-                worker.process.join()
+        _end(self.workers)
 
     @property
     def busy(self) -> list[_Worker]:
@@ -360,8 +354,12 @@ class _Pool:
                 report = connection.recv()
             except (EOFError, ConnectionResetError):
                 report = self._bury(worker, config)
-            if isinstance(report, StoreError):
-                raise report
+            else:
+                if isinstance(report, StoreError):
+                    raise report
+                if report.status == FAILED and self.device != "cpu":
+                    _end([worker])
+                    self.workers.remove(worker)
             yield config, report
 
     def _start(self) -> _Worker:
@@ -388,6 +386,21 @@ class _Pool:
             line += " (killed from outside; if nobody did it, memory ran out)"
         self.store.write_failure(config.run_id, config, line, "")
         return Report(FAILED, error=line)
+
+
+def _end(workers: Sequence[_Worker]) -> None:
+    """See workers to their end."""
+    for worker in workers:
+        if worker.config:
+            # What it still computes is given up; what it finished is stored.
+            worker.process.terminate()
+        worker.connection.close()  # tells an idle one to end
+    patience = time.monotonic() + _GRACE_S
+    for worker in workers:
+        worker.process.join(max(0.0, patience - time.monotonic()))
+        if worker.process.is_alive():
+            worker.process.kill()
+            worker.process.join()
 
 
 def _work(connection: Connection, path: os.PathLike, device: str, run: Run) -> None:
