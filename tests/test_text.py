@@ -1,5 +1,7 @@
 """Text encoders: identity, vocabulary, frozen features and their cache."""
 
+import hashlib
+
 import pytest
 import torch
 
@@ -79,6 +81,35 @@ def test_features_are_cached_equal_and_zero_at_padding(tmp_path, monkeypatch):
     assert torch.equal(fresh[0], fresh[2])
     assert float(fresh[~mask].abs().max()) == 0
     assert fresh.shape == (3, 8, 384)
+
+
+ONE_SENTENCE = (torch.tensor([[101, 7, 102, 0]]), torch.tensor([[1, 1, 1, 0]]).bool())
+
+
+@pytest.fixture
+def encoded(tmp_path, monkeypatch):
+    """An empty cache and a mock encoder; the devices that it was asked for."""
+    devices = []
+
+    def encode(name, ids, mask, device):
+        devices.append(device)
+        return torch.full((int(mask.sum()), 2), len(devices), dtype=torch.float16)
+
+    monkeypatch.setenv("MSA_CACHE", str(tmp_path))
+    monkeypatch.setattr(text, "_encode", encode)
+    return devices
+
+
+def test_features_of_a_gpu_are_cached_apart(encoded, tmp_path):
+    ids, mask = ONE_SENTENCE
+    for device in ("cpu", "cuda", torch.device("cpu"), "cuda:0"):
+        features = frozen_features("minilm", ids, mask, device)
+        assert float(features.max()) == 1 + ("cuda" in str(device))
+    assert encoded == ["cpu", "cuda"]
+    # The name that files made on a CPU have always had.
+    row = torch.cat([ids, mask.long()], 1).numpy()
+    key = encoder_sha256("minilm").encode() + row.tobytes() + b"(1, 8)"
+    assert (tmp_path / "text" / f"{hashlib.sha256(key).hexdigest()}.npy").is_file()
 
 
 def test_features_do_not_depend_on_the_sentences_beside(tmp_path, monkeypatch):

@@ -432,7 +432,8 @@ def frozen_features(
     mask : Tensor of bool, shape (N, L)
         Real tokens.
     device : str or torch.device
-        Where to compute what is not cached yet.
+        Where to compute what is not cached yet. Each kind of device has a cache of its
+        own: they round differently.
 
     Returns
     -------
@@ -447,6 +448,9 @@ def frozen_features(
     mask_ = mask_.bool()
     key = hashlib.sha256(encoder_sha256(name).encode())
     key.update(np.ascontiguousarray(distinct).tobytes() + str(distinct.shape).encode())
+    kind = torch.device(device).type
+    if kind != "cpu":  # it rounds otherwise; what CPUs have cached keeps its name
+        key.update(kind.encode())
     path = cache_dir() / "text" / f"{key.hexdigest()}.npy"
     if path.is_file():
         ragged = torch.from_numpy(np.load(path))
