@@ -13,11 +13,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from msa.data.files import write_atomically
 from msa.data.load import load
 from msa.study import layout, results
 from msa.study.layout import CONFIG_COLUMNS, CURVE_COLUMNS, setting
 from msa.study.publish import PublishError, publish, publish_passport
-from msa.study.store import RunStore, write_atomically
+from msa.study.store import RunStore
 from msa.train.config import RunConfig
 from msa.train.metrics import RATES, score
 

@@ -112,6 +112,27 @@ def test_features_of_a_gpu_are_cached_apart(encoded, tmp_path):
     assert (tmp_path / "text" / f"{hashlib.sha256(key).hexdigest()}.npy").is_file()
 
 
+@pytest.mark.parametrize("damage", [lambda b: b"", lambda b: b[:-2], lambda b: b[6:]])
+def test_a_damaged_file_of_the_cache_is_written_anew(encoded, tmp_path, damage):
+    fresh = frozen_features("minilm", *ONE_SENTENCE)
+    (file,) = (tmp_path / "text").glob("*.npy")
+    file.write_bytes(damage(file.read_bytes()))
+    assert torch.equal(frozen_features("minilm", *ONE_SENTENCE), 2 * fresh)
+    assert torch.equal(frozen_features("minilm", *ONE_SENTENCE), 2 * fresh)
+    assert len(encoded) == 2
+
+
+def test_a_cache_that_takes_nothing_stops_no_run(encoded, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("msa.data.files.os.fsync", full)
+    with pytest.warns(RuntimeWarning, match=r"cannot be kept in .*No space left"):
+        features = frozen_features("minilm", *ONE_SENTENCE)
+    assert float(features.max()) == 1
+    assert not list((tmp_path / "text").glob("*"))
+
+
 def test_features_do_not_depend_on_the_sentences_beside(tmp_path, monkeypatch):
     monkeypatch.setenv("MSA_CACHE", str(tmp_path))
     ids, mask = tokenise(["a fine film", "it was a long, dull evening"], "minilm", 12)

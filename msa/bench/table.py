@@ -10,8 +10,8 @@ from pathlib import Path
 import pandas as pd
 
 from msa.bench.timing import PLAIN, trained_models
+from msa.data.files import write_atomically
 from msa.data.paths import results_dir
-from msa.study.store import write_atomically
 
 KEYS = (
     *("model", "variant", "dataset", "shapes", "encoder_mode"),

@@ -10,10 +10,10 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
+import io
 import json
-import os
-import tempfile
 import unicodedata
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from msa.data.contract import Split
+from msa.data.files import write_atomically
 from msa.data.paths import cache_dir, models_dir
 
 TOKENS_PER_BATCH = 4096
@@ -452,9 +453,8 @@ def frozen_features(
     if kind != "cpu":  # it rounds otherwise; what CPUs have cached keeps its name
         key.update(kind.encode())
     path = cache_dir() / "text" / f"{key.hexdigest()}.npy"
-    if path.is_file():
-        ragged = torch.from_numpy(np.load(path))
-    else:
+    ragged = _load(path)
+    if ragged is None:
         ragged = _encode(name, ids_, mask_, device)
         _save(path, ragged.numpy())
     features = torch.zeros(len(distinct), steps, ragged.shape[1], dtype=torch.float16)
@@ -489,9 +489,24 @@ def _encode(name: str, ids: Tensor, mask: Tensor, device: str | torch.device) ->
     return torch.cat(parts)
 
 
+def _load(path: Path) -> Tensor | None:
+    """Read cached features; None if there are none, or none that can be read."""
+    try:
+        return torch.from_numpy(np.load(path))
+    except (OSError, EOFError, ValueError):  # a damaged file is written anew
+        return None
+
+
 def _save(path: Path, array: np.ndarray) -> None:
-    """Write an array atomically: a killed run leaves no half-written cache file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        np.save(file, array)
-    os.replace(file.name, path)
+    """Keep features for later; without room for them the run goes on all the same."""
+    content = io.BytesIO()
+    np.save(content, array)
+    try:
+        write_atomically(path, content.getvalue())
+    except OSError as error:
+        warnings.warn(
+            f"text features cannot be kept in {path.parent} ({error}): they will be "
+            "encoded again",
+            RuntimeWarning,
+            stacklevel=3,
+        )

@@ -37,7 +37,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from msa.study.store import write_atomically
+from msa.data.files import write_atomically
 from msa.train.config import BEYOND, switched_on
 
 CONFIG_COLUMNS = (

@@ -24,7 +24,6 @@ import os
 import re
 import socket
 import time
-import uuid
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,6 +31,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from msa.data.files import write_atomically
 
 FORMAT = "msa run 1"
 """First entry of every run file; another number means another layout."""
@@ -295,26 +296,6 @@ def _lock(file: Path) -> int | None:
         if pause:
             time.sleep(pause)
     return None
-
-
-def write_atomically(file: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all, whatever happens."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    stem = file.name.split(".")[0]
-    beside = file.with_name(f"{stem}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        with beside.open("xb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        beside.replace(file)
-    finally:
-        beside.unlink(missing_ok=True)
-    folder = os.open(file.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the new name, too, survives a power cut
-    finally:
-        os.close(folder)
 
 
 def _plain(value: Any) -> Any:
