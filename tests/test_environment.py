@@ -82,6 +82,16 @@ def test_peak_memory_sees_an_allocation_and_can_start_over():
     assert left < 40
 
 
+def test_peak_memory_of_a_gpu_counts_in_the_same_unit(monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch.cuda, "init", lambda: None)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", asked.append)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", {"cuda": 3_000_000}.get)
+    assert env.reset_peak_memory("cuda")
+    assert asked == ["cuda"]
+    assert env.peak_memory_mb("cuda") == 3.0
+
+
 def test_freed_memory_is_kept_for_the_next_tensor():
     if not env.keep_freed_memory():
         pytest.skip("this C library has no such settings")

@@ -125,13 +125,10 @@ def measure(job: Job) -> dict[str, object]:
         ``parameters``, ``macs_per_sample``
             The model without the text encoder, at full length.
     """
-    on_cpu = job.device == "cpu"
     torch.set_num_threads(job.threads)
-    if on_cpu:
+    if job.device == "cpu":
         keep_freed_memory()
-        reset_peak_memory()
-    else:
-        torch.cuda.reset_peak_memory_stats()
+    reset_peak_memory(job.device)
     entry = entry_of(job.model)
     hyper = _bounded(entry.resolve(job.dataset, job.variant), job.shapes)
     work = inputs.workload(
@@ -162,9 +159,7 @@ def measure(job: Job) -> dict[str, object]:
         "steps": steps * EPOCHS,
         "seconds_per_epoch": sum(whole[name] * n for name, n in work.whole.items()),
         "steps_per_second": steps / training,
-        "peak_memory_mb": (
-            peak_memory_mb() if on_cpu else torch.cuda.max_memory_allocated() / 1e6
-        ),
+        "peak_memory_mb": peak_memory_mb(job.device),
         **cost,
         **run_environment(job.device),
     }

@@ -71,11 +71,20 @@ def environment(device: str = "cpu") -> dict[str, str | int | bool | None]:
     }
 
 
-def peak_memory_mb() -> float:
-    """Return the largest resident memory of this process so far, in MB (10^6 bytes).
+def peak_memory_mb(device: str = "cpu") -> float:
+    """Return the largest memory used so far, in MB (10^6 bytes).
 
-    Since its start, or since :func:`reset_peak_memory` where that works.
+    Since the start of this process, or since :func:`reset_peak_memory` where that
+    works.
+
+    Parameters
+    ----------
+    device : str
+        On the CPU the resident memory of the process counts, on a GPU what its tensors
+        take there.
     """
+    if device != "cpu":
+        return torch.cuda.max_memory_allocated(device) / 1e6
     if _PROC_STATUS.exists():
         for line in _PROC_STATUS.read_text().splitlines():
             if line.startswith("VmHWM:"):
@@ -85,15 +94,19 @@ def peak_memory_mb() -> float:
     return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
 
 
-def reset_peak_memory() -> bool:
+def reset_peak_memory(device: str = "cpu") -> bool:
     """Start a new measurement of peak memory, as a worker does before each run.
 
     Returns
     -------
     bool
-        False where the system cannot forget a peak (anything but Linux): the peak then
-        is the one of the whole process.
+        False where the system cannot forget a peak (anything but Linux, on the CPU):
+        the peak then is the one of the whole process.
     """
+    if device != "cpu":
+        torch.cuda.init()  # without it a GPU that is named by number is not known
+        torch.cuda.reset_peak_memory_stats(device)
+        return True
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:

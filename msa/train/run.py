@@ -60,7 +60,7 @@ class RunRecord:
     parameters : int
         Trained parameters, those of a fine-tuned text encoder included.
     peak_memory_mb : float
-        Largest resident memory of the process during the run, or of the GPU.
+        Largest memory during the run (:func:`msa.train.environment.peak_memory_mb`).
     environment : dict
         Versions, device, commit, and the hashes of data and encoder.
     evaluations : list of dict
@@ -207,9 +207,7 @@ def run(config: RunConfig, device: str = "cpu", progress: bool = False) -> RunRe
         torch.set_num_threads(1)
         torch.set_flush_denormal(True)
         keep_freed_memory()
-        reset_peak_memory()
-    else:
-        torch.cuda.reset_peak_memory_stats()
+    reset_peak_memory(device)
     clock = [time.perf_counter()]
     splits = splits_of(config, device)
     model = build(config)
@@ -239,11 +237,7 @@ def run(config: RunConfig, device: str = "cpu", progress: bool = False) -> RunRe
             for name, start, end in zip(phases, clock, clock[1:], strict=False)
         },
         parameters=parameters,
-        peak_memory_mb=(
-            peak_memory_mb()
-            if device == "cpu"
-            else torch.cuda.max_memory_allocated() / 2**20
-        ),
+        peak_memory_mb=peak_memory_mb(device),
         environment={
             **environment(device),
             "data_sha256": data.sha256,
