@@ -17,7 +17,13 @@ from msa.study.selection import RULES, scores_by_rule
 from msa.train import run as runs
 from msa.train.batches import DeviceSplit, damaged_split, prepare_mixed
 from msa.train.config import ConfigError, RunConfig
-from msa.train.reconstruction import last_kept, reconstruction_errors, scales
+from msa.train.reconstruction import (
+    last_kept,
+    rebuilds,
+    reconstruction_errors,
+    scales,
+)
+from msa.train.trainer import fork_rng
 
 FROZEN = {"encoder": "minilm", "encoder_mode": "frozen"}
 
@@ -246,6 +252,18 @@ def test_watching_every_epoch_changes_nothing_else(quick):
     assert ours["value"].to_dict() == pytest.approx(
         watched.metrics["test"], nan_ok=True
     )
+
+
+def test_a_run_on_the_cpu_asks_no_gpu_for_its_random_numbers(quick, monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", asked.append)
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda *_: None)
+    quick(selection="all", max_epochs=1)
+    assert rebuilds(Rebuilds(torch.zeros(3)), one_feature_split())
+    assert asked == []
+    with fork_rng("cuda"):
+        assert asked == ["cuda"]
 
 
 def test_a_reference_has_one_epoch_to_choose(quick):

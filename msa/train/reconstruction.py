@@ -18,7 +18,7 @@ from torch import Tensor
 from msa.data.contract import MODALITIES
 from msa.models.base import Batch, Model
 from msa.train.batches import DeviceSplit
-from msa.train.trainer import EVALUATION_BATCH
+from msa.train.trainer import EVALUATION_BATCH, fork_rng
 
 METHODS = ("model", "zero", "mean", "last", "input")
 """What stands in for a missing step: the model's reconstruction, zeros, the training
@@ -118,7 +118,7 @@ def _squared_errors(
 def rebuilds(model: Model, split: DeviceSplit) -> bool:
     """Tell whether a model reconstructs what is missing in a split."""
     was_training = model.training
-    with torch.no_grad(), torch.random.fork_rng():
+    with torch.no_grad(), fork_rng(split.device):
         few = split.batch(torch.arange(2), model.trims_padding)
         found = bool(model.eval()(few).reconstructions)
     model.train(was_training)

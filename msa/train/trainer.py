@@ -6,6 +6,7 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import torch
@@ -198,7 +199,7 @@ def fit(
             )
         result.epochs = epoch
         if watch is not None:
-            with torch.random.fork_rng():
+            with fork_rng(train.device):
                 watch(epoch)
         if held_out["task"] < best:
             best, result.best_epoch = held_out["task"], epoch
@@ -213,6 +214,17 @@ def fit(
     model.load_state_dict(best_state)
     result.seconds = time.perf_counter() - started
     return result
+
+
+def fork_rng(device: str | torch.device) -> AbstractContextManager[None]:
+    """Put random numbers back as they were at the end of a ``with`` block.
+
+    Those of the CPU, and of a GPU where that is the device: PyTorch left to itself asks
+    every GPU of the machine, which also for a run on the CPU takes time and memory on
+    each.
+    """
+    used = [device] if torch.device(device).type == "cuda" else []
+    return torch.random.fork_rng(devices=used)
 
 
 def _check_finite(epoch: int, **splits: dict[str, float]) -> None:
