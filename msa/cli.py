@@ -319,7 +319,8 @@ def _add_study(commands: argparse._SubParsersAction) -> None:
         type=positive,
         metavar="N",
         help="runs at the same time, one thread each (default: one per core, or per "
-        "worker of a cluster)",
+        "worker of a cluster; on a GPU no more than its free memory has room for, at "
+        "3 GB each)",
     )
     run.add_argument(
         "--scheduler",

@@ -230,8 +230,8 @@ def study_run(options: argparse.Namespace) -> int:
         print(
             f"{duration(outcome.seconds)} at {outcome.runs_per_hour:.0f} runs per hour."
         )
-    if outcome.failed or outcome.known_failures:
-        print(_failures(found, store))
+    if (outcome.failed or outcome.known_failures) and (told := _failures(found, store)):
+        print(told)
     return 1 if outcome.failed else 0
 
 
@@ -289,6 +289,7 @@ def _part_of_study(options: argparse.Namespace) -> Study:
 
 
 def _failures(found: Study, store: RunStore) -> str:
+    """List the failures that are kept; where a GPU was full, none is."""
     from msa.study.runner import describe
 
     failures = store.failures()
@@ -297,6 +298,8 @@ def _failures(found: Study, store: RunStore) -> str:
         for c in found.configs
         if c.run_id in failures
     ]
+    if not lines:
+        return ""
     where = store.path / "failures"
     return "\n".join([f"Failed (tracebacks are in {where}):", *lines])
 

@@ -13,6 +13,7 @@ import pytest
 from msa import cli, commands
 from msa.cli import main
 from msa.study import grids
+from msa.study.runner import Outcome
 from msa.study.store import RunStore
 from msa.train.config import RunConfig
 
@@ -295,6 +296,20 @@ def test_failed_runs_are_shown_and_change_the_exit_code(store, capsys, monkeypat
     text = capsys.readouterr().out
     assert "1 failed before (--retry tries them again)" in text
     assert "rate 0, seed 1: loss is nan" in text
+
+
+def test_runs_that_found_the_gpu_full_fail_without_being_kept(
+    store, capsys, monkeypatch
+):
+    (config,) = grids.cells(["constant"], [0.0], [1], dataset="demo")
+    tiny = grids.Study("full", "One", "For tests.", (config,))
+    monkeypatch.setitem(grids._STUDIES, "full", lambda: tiny)
+    full = Outcome(total=1, failed=1, errors=["the GPU is full: fewer --jobs"])
+    monkeypatch.setattr("msa.study.runner.run_study", lambda *_, **__: full)
+    assert main(["study", "run", "full"]) == 1
+    assert capsys.readouterr().out == "full: 1 runs: 1 failed now.\n"
+    assert main(["study", "run", "full", "--json"]) == 1
+    assert strict_json(capsys.readouterr().out)["errors"] == full.errors
 
 
 def test_data_check_prints_and_writes_the_passport(capsys, monkeypatch, tmp_path):

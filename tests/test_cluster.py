@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections import Counter
+from types import SimpleNamespace
 
 import fake_runs
 import pytest
@@ -20,7 +21,7 @@ pytest.importorskip(
     "distributed", reason="needs Dask, an optional extra: pip install '.[dask]'"
 )
 
-from msa.study.cluster import ClusterError, ClusterPool
+from msa.study.cluster import ClusterError, ClusterPool, _compute, _Task
 
 
 class CountingStore(RunStore):
@@ -151,6 +152,20 @@ def test_a_scheduler_that_stops_is_told_as_such(store, small_cluster):
         with pytest.raises(ClusterError, match="was stopped"):
             next(pool.reports(timeout=5))
     assert store.failures() == store.claims() == {}
+
+
+def test_a_full_gpu_is_no_known_failure(store):
+    def full(config, device):
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB.")
+
+    (config,) = grid([1])
+    for device, kept in (("cuda", 0), ("cpu", 1)):
+        answer = _compute(full, config, device)
+        future = SimpleNamespace(exception=lambda: None, result=lambda a=answer: a)
+        task = _Task(config, future, contextlib.ExitStack())
+        pool = ClusterPool("", None, store, device, full)
+        assert pool._finish(task).error == answer.error
+        assert len(store.failures()) == kept
 
 
 def test_workers_with_several_threads_are_refused(store):

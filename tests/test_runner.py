@@ -14,10 +14,20 @@ from pathlib import Path
 import fake_runs
 import psutil
 import pytest
+import torch
 from fake_runs import DIES, FAILS, HANGS, grid, quick
 
 from msa.study.durations import Durations
-from msa.study.runner import describe, duration, run_study, status
+from msa.study.runner import (
+    FAILED,
+    default_jobs,
+    describe,
+    duration,
+    execute,
+    real_run,
+    run_study,
+    status,
+)
 from msa.study.store import RunStore, StoreError
 from msa.train.config import RunConfig
 
@@ -62,6 +72,7 @@ def test_failures_stop_nobody_and_wait_for_retry(store):
     configs = grid([1, FAILS, DIES, 2])
     outcome = study(configs, store)
     assert (outcome.done, outcome.failed, outcome.left) == (2, 2, 0)
+    assert "ArithmeticError: loss is nan in epoch 3" in outcome.errors
     failures = store.failures()
     failed, died = (failures[configs[i].run_id] for i in (1, 2))
     assert failed["error"] == "ArithmeticError: loss is nan in epoch 3"
@@ -90,6 +101,43 @@ def test_after_a_failure_on_a_gpu_another_process_goes_on(store):
     assert first == failed
     assert len({failed, died, last}) == 3
     assert not alive({failed, died, last})
+
+
+def test_a_full_gpu_is_told_and_is_no_known_failure(store):
+    def full(config, device):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+
+    (config,) = grid([1])
+    report = execute(config, store, "cuda", full)
+    assert report.status == FAILED
+    assert "Tried to allocate 2 GiB. (the GPU is full: " in report.error
+    assert "fewer --jobs" in report.error
+    assert store.failures() == {}
+    execute(config, store, "cpu", full)
+    assert list(store.failures()) == [config.run_id]
+
+
+@pytest.mark.parametrize(
+    ("cores", "free", "jobs"), [(16, 10e9, 3), (2, 140e9, 2), (16, 1e9, 1)]
+)
+def test_a_gpu_gets_no_more_workers_than_it_has_room_for(
+    cores, free, jobs, monkeypatch
+):
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, 140e9))
+    assert default_jobs("cuda") == jobs
+    assert default_jobs("cpu") == cores
+
+
+def test_a_worker_keeps_no_freed_memory_of_a_gpu(monkeypatch):
+    emptied = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(True))
+    monkeypatch.setattr("msa.train.run.run", lambda config, device: config)
+    (config,) = grid([1])
+    assert real_run(config, "cpu") == config
+    assert not emptied
+    assert real_run(config, "cuda") == config
+    assert emptied
 
 
 def test_a_store_that_takes_nothing_ends_the_study_and_fails_no_run(store):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import sys
 from typing import Any
 
@@ -232,7 +231,8 @@ def _add_runner(verbs: Any) -> None:
         "--jobs",
         type=positive,
         metavar="N",
-        help="runs at the same time when packed (default: one per core)",
+        help="runs at the same time when packed (default: one per core, as far as the "
+        "memory of a GPU goes)",
     )
     parser.add_argument(
         "--ways",
@@ -331,10 +331,11 @@ def _measured_pace(
     options: argparse.Namespace, models: list[str]
 ) -> list[dict[str, Any]]:
     from msa.bench import runner
+    from msa.study.runner import default_jobs
 
     configs = runner.grid(options.dataset, models, options.runs, options.max_epochs)
-    jobs = options.jobs or os.cpu_count() or 1
-    runner.warm_up(configs, options.device)
+    runner.warm_up(configs, options.device)  # also says so where there is no GPU
+    jobs = options.jobs or default_jobs(options.device)
     rows = []
     for pace in runner.paces(configs, jobs, options.device, options.ways):
         row = runner.measure_pace(pace)

@@ -200,10 +200,9 @@ def _study(pace: Pace, store: RunStore, run: Run) -> None:
         run=run,
     )
     if outcome.done != len(pace.configs):
-        errors = [failure["error"] for failure in store.failures().values()]
         raise BenchError(
             f"{len(pace.configs) - outcome.done} of {len(pace.configs)} runs were not "
-            f"finished: {'; '.join(dict.fromkeys(errors))}"
+            f"finished: {'; '.join(dict.fromkeys(outcome.errors))}"
         )
 
 

@@ -28,6 +28,7 @@ from msa.study.runner import (
     STORED,
     Report,
     Run,
+    explain,
 )
 from msa.study.store import RunStore
 
@@ -57,6 +58,7 @@ class _Answer:
     record: Any = None
     error: str = ""
     trace: str = ""
+    lasting: bool = True  # whether the error would come again
 
 
 def _compute(run: Run, config: RunConfig, device: str) -> _Answer:
@@ -66,9 +68,10 @@ def _compute(run: Run, config: RunConfig, device: str) -> _Answer:
         try:
             record = run(config, device=device)
         except Exception as error:
-            line = f"{type(error).__name__}: {error}"
+            line, lasting = explain(error, device)
             seconds = time.perf_counter() - started
-            return _Answer(seconds, error=line, trace=traceback.format_exc())
+            trace = traceback.format_exc()
+            return _Answer(seconds, error=line, trace=trace, lasting=lasting)
         return _Answer(time.perf_counter() - started, record)
 
 
@@ -230,7 +233,10 @@ class ClusterPool:
                 "every run that came back is stored, and the same command does the rest"
             ) from error
         if answer.record is None:
-            self.store.write_failure(config.run_id, config, answer.error, answer.trace)
+            if answer.lasting:
+                self.store.write_failure(
+                    config.run_id, config, answer.error, answer.trace
+                )
             return Report(FAILED, answer.seconds, answer.error)
         self.store.write(answer.record)
         return Report(DONE, answer.seconds)

@@ -43,6 +43,16 @@ ONE_THREAD = {
 }
 """Environment of a worker: the runs fill the cores, and sums keep one order."""
 
+GPU_BYTES_PER_WORKER = 3e9
+"""Memory of a GPU that a worker is taken to need when nobody says how many there are to
+be. An estimate, from the CPU: the largest published run on CMU-MOSI takes 2.2 GB there,
+and half a gigabyte is what CUDA itself takes in each process. The papers' own features
+need more."""
+
+# What PyTorch, CUDA and its libraries say when a GPU is full: each has errors of its
+# own, so the words count.
+_FULL = ("out of memory", "ALLOC_FAILED")
+
 # Seconds that a worker has to tidy up when it is told to end.
 _GRACE_S = 5.0
 PATIENCE_S = 60.0
@@ -76,6 +86,8 @@ class Outcome:
         Runs not begun or not finished when the budget ended.
     seconds : float
         Wall time.
+    errors : list of str
+        What went wrong in the runs that failed now, a line each.
     """
 
     total: int
@@ -86,6 +98,7 @@ class Outcome:
     known_failures: int = 0
     left: int = 0
     seconds: float = 0.0
+    errors: list[str] = field(default_factory=list)
 
     @property
     def runs_per_hour(self) -> float:
@@ -96,8 +109,8 @@ class Outcome:
 def execute(config: RunConfig, store: RunStore, device: str, run: Run) -> Report:
     """Do one run unless somebody did or does it, and store it.
 
-    Everything that the run raises is kept as its failure. What the store raises is not:
-    without a store there is no point in going on.
+    What the run raises is kept as its failure if it would come again (:func:`explain`).
+    What the store raises is not: without a store there is no point in going on.
     """
     started = time.perf_counter()
     with store.claim(config.run_id) as ours:
@@ -108,19 +121,37 @@ def execute(config: RunConfig, store: RunStore, device: str, run: Run) -> Report
         try:
             record = run(config, device=device)
         except Exception as error:
-            line = f"{type(error).__name__}: {error}"
-            trace = traceback.format_exc()
-            store.write_failure(config.run_id, config, line, trace)
+            line, lasting = explain(error, device)
+            if lasting:
+                trace = traceback.format_exc()
+                store.write_failure(config.run_id, config, line, trace)
             return Report(FAILED, time.perf_counter() - started, line)
         store.write(record)
     return Report(DONE, time.perf_counter() - started)
+
+
+def explain(error: Exception, device: str) -> tuple[str, bool]:
+    """Return what went wrong in a run, and whether it would go wrong again.
+
+    It would not where a GPU was full: that is due to the runs beside it.
+    """
+    line = f"{type(error).__name__}: {error}"
+    if device == "cpu" or not any(words in line for words in _FULL):
+        return line, True
+    first = line.splitlines()[0]
+    return f"{first} (the GPU is full: try again with fewer --jobs)", False
 
 
 def real_run(config: RunConfig, device: str) -> Any:
     """Run a configuration; imports the trainer only in the process that trains."""
     from msa.train.run import run
 
-    return run(config, device=device)
+    record = run(config, device=device)
+    if device != "cpu":
+        import torch
+
+        torch.cuda.empty_cache()  # for the other workers on the same GPU
+    return record
 
 
 def run_study(
@@ -145,8 +176,8 @@ def run_study(
     store : RunStore
         Where finished runs are and go.
     jobs : int, optional
-        Worker processes; one per core when left out. On a cluster the runs at the same
-        time at most.
+        Worker processes; :func:`default_jobs` when left out. On a cluster the runs at
+        the same time at most.
     budget_s : float, optional
         Seconds after which everything ends. A run that is not expected to fit into
         the rest is not begun (a shorter one may be), and a run that is not finished
@@ -226,11 +257,27 @@ def _pool(
     run: Run,
     scheduler: str | None,
 ) -> _Pool | ClusterPool:
-    if scheduler is None or not runs:
-        return _Pool(min(jobs or os.cpu_count() or 1, runs), store, device, run)
+    if not runs:
+        return _Pool(0, store, device, run)
+    if scheduler is None:
+        return _Pool(min(jobs or default_jobs(device), runs), store, device, run)
     from msa.study.cluster import ClusterPool
 
     return ClusterPool(scheduler, jobs, store, device, run)
+
+
+def default_jobs(device: str) -> int:
+    """Return how many workers there are unless somebody says: one per core.
+
+    On a GPU no more than its free memory has room for (:data:`GPU_BYTES_PER_WORKER`).
+    """
+    cores = os.cpu_count() or 1
+    if device == "cpu":
+        return cores
+    import torch
+
+    free, _ = torch.cuda.mem_get_info(device)
+    return max(1, min(cores, int(free // GPU_BYTES_PER_WORKER)))
 
 
 def status(configs: Sequence[RunConfig], store: RunStore) -> dict[str, str]:
@@ -278,6 +325,8 @@ def duration(seconds: float) -> str:
 def _count(outcome: Outcome, report: Report) -> None:
     outcome.left -= 1
     setattr(outcome, report.status, getattr(outcome, report.status) + 1)
+    if report.error:
+        outcome.errors.append(report.error)
 
 
 def _first_that_fits(
