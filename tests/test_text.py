@@ -1,11 +1,15 @@
 """Text encoders: identity, vocabulary, frozen features and their cache."""
 
 import hashlib
+import subprocess
+import sys
+import threading
 
 import pytest
 import torch
 
 from msa.data import text
+from msa.data.files import one_at_a_time
 from msa.data.load import load
 from msa.data.text import (
     EncoderError,
@@ -130,7 +134,43 @@ def test_a_cache_that_takes_nothing_stops_no_run(encoded, tmp_path, monkeypatch)
     with pytest.warns(RuntimeWarning, match=r"cannot be kept in .*No space left"):
         features = frozen_features("minilm", *ONE_SENTENCE)
     assert float(features.max()) == 1
-    assert not list((tmp_path / "text").glob("*"))
+    assert [file.name for file in (tmp_path / "text").iterdir()] == [".lock"]
+
+
+TURN = """
+import sys
+from pathlib import Path
+from msa.data.files import one_at_a_time
+made, file = map(Path, sys.argv[1:])
+with one_at_a_time(file):
+    print("my turn", flush=True)
+    sys.stdin.read()  # until the test lets go
+    made.rename(file)
+"""
+
+
+def test_what_another_process_is_encoding_is_waited_for(encoded, tmp_path):
+    fresh = frozen_features("minilm", *ONE_SENTENCE)
+    (file,) = (tmp_path / "text").glob("*.npy")
+    made = file.rename(tmp_path / "made")
+    command = [sys.executable, "-c", TURN, str(made), str(file)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as other:
+        assert other.stdout.readline() == "my turn\n"
+        with one_at_a_time(file.with_name("another")):
+            pass  # nobody waits for the turn at another file
+        threading.Timer(0.1, other.stdin.close).start()
+        assert torch.equal(frozen_features("minilm", *ONE_SENTENCE), fresh)
+    assert len(encoded) == 1
+
+
+def test_without_locks_nobody_waits(encoded, monkeypatch):
+    def refuse(*_):
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr("msa.data.files.fcntl.lockf", refuse)
+    assert float(frozen_features("minilm", *ONE_SENTENCE).max()) == 1
+    assert float(frozen_features("minilm", *ONE_SENTENCE).max()) == 1
 
 
 def test_features_do_not_depend_on_the_sentences_beside(tmp_path, monkeypatch):

@@ -1,9 +1,13 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and that one process at a time makes."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import uuid
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -25,3 +29,26 @@ def write_atomically(file: Path, data: bytes) -> None:
         os.fsync(folder)  # the new name, too, survives a power cut
     finally:
         os.close(folder)
+
+
+@contextlib.contextmanager
+def one_at_a_time(file: Path) -> Iterator[None]:
+    """Keep other processes out of a ``with`` block while one makes a file.
+
+    Where the folder or its file system has no locks, nobody waits.
+
+    Notes
+    -----
+    The lock is the system's, on one byte of the hidden file ``.lock`` in the folder:
+    the byte that the name of the file comes to. So there is one lock file for all, and
+    nobody waits for another file but by a rare chance. The system drops the lock when
+    its process ends, however it ends.
+    """
+    byte = zlib.crc32(file.name.encode())
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(file.with_name(".lock"), os.O_RDWR | os.O_CREAT, 0o644)
+            held.callback(os.close, handle)
+            fcntl.lockf(handle, fcntl.LOCK_EX, 1, byte)
+        yield

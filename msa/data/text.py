@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from msa.data.contract import Split
-from msa.data.files import write_atomically
+from msa.data.files import one_at_a_time, write_atomically
 from msa.data.paths import cache_dir, models_dir
 
 TOKENS_PER_BATCH = 4096
@@ -455,8 +455,11 @@ def frozen_features(
     path = cache_dir() / "text" / f"{key.hexdigest()}.npy"
     ragged = _load(path)
     if ragged is None:
-        ragged = _encode(name, ids_, mask_, device)
-        _save(path, ragged.numpy())
+        with one_at_a_time(path):
+            ragged = _load(path)  # who had its turn before may have encoded the same
+            if ragged is None:
+                ragged = _encode(name, ids_, mask_, device)
+                _save(path, ragged.numpy())
     features = torch.zeros(len(distinct), steps, ragged.shape[1], dtype=torch.float16)
     features[mask_] = ragged
     return features[torch.from_numpy(inverse.reshape(-1))]
