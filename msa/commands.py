@@ -98,7 +98,7 @@ def train(options: argparse.Namespace) -> int:
     if options.json:
         _print_json({**record, "command": config.command()})
     else:
-        _print_run(config, record, known)
+        _print_run(config, record, _stored(record, options.device) if known else "")
     return 0
 
 
@@ -130,7 +130,19 @@ def _beyond(options: argparse.Namespace) -> dict[str, Any]:
     return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
 
 
-def _print_run(config: RunConfig, record: dict[str, Any], known: bool) -> None:
+def _stored(record: dict[str, Any], asked: str) -> str:
+    """Say that a run was stored before, and where it was made if not where asked."""
+    place = record.get("environment", {})
+    made = place.get("device", asked)
+    if made == asked:
+        return ", stored before"
+    return (
+        f", stored before from a run on {made} ({place.get('device_name')}), not on "
+        f"{asked} (--again makes it there)"
+    )
+
+
+def _print_run(config: RunConfig, record: dict[str, Any], stored: str) -> None:
     from msa.data.registry import source
     from msa.train.metrics import METRICS
 
@@ -149,7 +161,7 @@ def _print_run(config: RunConfig, record: dict[str, Any], known: bool) -> None:
     epochs, best = record["epochs"], record["best_epoch"]
     trained = f"{epochs} epochs, the best was {best}" if epochs else "no epochs"
     print(
-        f"run {config.run_id}{', stored before' if known else ''}: {trained}; "
+        f"run {config.run_id}{stored}: {trained}; "
         f"{sum(record['seconds'].values()):.1f} s; "
         f"{record['parameters']:,} parameters\n"
     )

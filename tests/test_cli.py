@@ -110,6 +110,17 @@ def test_train_prints_a_table_and_does_nothing_the_second_time(store, capsys):
     assert file.stat().st_mtime_ns != before
 
 
+def test_a_stored_run_of_another_device_is_told_as_such(store, capsys):
+    assert main([*TRAIN, "--json"]) == 0
+    capsys.readouterr()
+    (run_id,) = store.ids()
+    place = {"device": "cuda", "device_name": "NVIDIA H200"}
+    store.write({**store.read(run_id), "environment": place})
+    assert main(TRAIN) == 0
+    told = f"run {run_id}, stored before from a run on cuda (NVIDIA H200), not on cpu "
+    assert told + "(--again makes it there): no epochs" in capsys.readouterr().out
+
+
 def test_train_shows_what_is_asked_beyond_the_protocol(store, capsys):
     more = ["--evaluate-rates", "1", "--evaluate-patterns", "no-audio"]
     assert main([*TRAIN, *more, "--selection", "all"]) == 0
