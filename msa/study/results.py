@@ -25,6 +25,7 @@ from msa.study.layout import (
     file_stem,
     frame_in,
     predictions_in,
+    seconds_of,
 )
 from msa.train.config import BEYOND, RunConfig
 
@@ -53,12 +54,10 @@ def published_seconds(
     """
     runs = load_runs(results=results)
     places = load_environments(results)
-    phases = [name for name in runs if name.startswith("seconds_")]
-    seconds = runs[phases].sum(axis=1)
-    rows = runs.to_dict("records")
+    rows = zip(runs.to_dict("records"), seconds_of(runs), strict=True)
     return [
-        (config_of(row), s)
-        for row, s in zip(rows, seconds, strict=True)
+        (config_of(row), seconds)
+        for row, seconds in rows
         if places[row["environment"]].get("device") == device
     ]
 
