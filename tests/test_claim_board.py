@@ -172,7 +172,7 @@ def test_convergence_is_counted_run_by_run(monkeypatch):
     settled, falling = (9, 5, 2, 1, 1, 1, 1, 1, 1, 1), (9, 8, 7, 6, 5, 4, 3, 2, 1, 0)
     monkeypatch.setattr(paper_figures, "_losses", lambda *_: losses(settled, falling))
     words = paper_figures.convergence_in_short("mosi")
-    assert "of 2 runs at 2 of 11 missing rates" in words
+    assert "Of 2 runs at 2 of 11 missing rates" in words
     assert "come down in 2 and has settled in 1" in words
     monkeypatch.setattr(paper_figures, "describe", lambda runs: f"{len(runs)} runs.")
     cells = paper_figures.convergence_table("mosi").cells
@@ -184,7 +184,7 @@ def test_convergence_is_counted_run_by_run(monkeypatch):
 
 def test_a_rate_without_runs_says_so(monkeypatch):
     monkeypatch.setattr(paper_figures, "_losses", lambda *_: losses())
-    assert "no run of MIT-FRNet" in paper_figures.convergence_in_short("sims")
+    assert "No run of MIT-FRNet" in paper_figures.convergence_in_short("sims")
     assert "not run yet" in paper_figures.convergence_picture("sims").alt
     assert "study run matrix-sims" in paper_figures.convergence_table("sims").data
 

@@ -194,12 +194,12 @@ def convergence_in_short(
     train = total[total["split"] == "train"].sort_values("epoch")
     lines = [line["value"].to_numpy() for _, line in train.groupby("run_id")]
     if not lines:
-        return f"no run of {model} on {source(dataset, view).title} is stored yet."
+        return f"No run of {model} on {source(dataset, view).title} is stored yet."
     settled = sum(has_converged(line) for line in lines)
     fallen = sum(line[-1] < line[0] for line in lines)
     epochs = runs["epochs"].median()
     return (
-        f"of {len(lines)} runs at {runs['missing_rate'].nunique()} of {len(RATES)} "
+        f"Of {len(lines)} runs at {runs['missing_rate'].nunique()} of {len(RATES)} "
         f"missing rates, the training loss has come down in {fallen} and has settled "
         f"in {settled}; half of the runs stopped within {epochs:.0f} epochs."
     )
