@@ -81,6 +81,6 @@ def test_a_kept_prompt_is_compared_in_the_same_way(published):
     assert (cells["Test, lost"], cells["Test, kept"]) == ("0.500", "0.490")
     assert twins.prompt_in_words("sims") == (
         "CH-SIMS: with the prompt kept the validation error is lower in 0 of 1 runs, "
-        "by -0.020 on average, and the test error lower in 1 of 1 runs, by 0.010 on "
+        "by -0.020 on average, and the test error is lower in 1 of 1 runs, by 0.010 on "
         "average."
     )

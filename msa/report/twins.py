@@ -137,7 +137,7 @@ def prompt_in_words(dataset: str) -> str:
         return f"{title} has no run with the prompt kept yet."
     return (
         f"{title}: with the prompt kept the validation error is "
-        f"{_lower(both, PROMPT, 'valid')}, and the test error "
+        f"{_lower(both, PROMPT, 'valid')}, and the test error is "
         f"{_lower(both, PROMPT, 'test')}."
     )
 
