@@ -153,7 +153,7 @@ def test_a_store_that_takes_nothing_ends_the_study_and_fails_no_run(store):
 def test_the_budget_ends_it_and_keeps_what_is_finished(store):
     configs = grid([1, HANGS, 2, 3])
     started = time.monotonic()
-    outcome = study(configs, store, budget_s=6)
+    outcome = study(configs, store, budget_s=4)
     assert time.monotonic() - started < 20
     assert (outcome.done, outcome.left) == (3, 1)
     assert (

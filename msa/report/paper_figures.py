@@ -225,25 +225,36 @@ def convergence_table(
         lines = [
             train.loc[train["run_id"] == i, "value"].to_numpy() for i in own["run_id"]
         ]
-        first, last = (np.mean([line[at] for line in lines]) for at in (0, -1))
         rows.append(
             {
-                "Rate": f"{rate:.1f}",
-                "Seeds": len(lines),
-                "Epochs": f"{own['epochs'].mean():.1f}",
-                "First loss": f"{first:.3f}",
-                "Last loss": f"{last:.3f}",
-                "Change": f"{last / first - 1:+.0%}",
-                "Settled": sum(map(has_converged, lines)),
-                "Hardly changes": sum(map(is_flat, lines)),
+                "missing_rate": rate,
+                "seeds": len(lines),
+                "epochs": own["epochs"].mean(),
+                "first": np.mean([line[0] for line in lines]),
+                "last": np.mean([line[-1] for line in lines]),
+                "settled": sum(map(has_converged, lines)),
+                "flat": sum(map(is_flat, lines)),
             }
         )
+    found = pd.DataFrame(rows)
+    cells = pd.DataFrame(
+        {
+            "Rate": found["missing_rate"].map("{:.1f}".format),
+            "Seeds": found["seeds"],
+            "Epochs": found["epochs"].map("{:.1f}".format),
+            "First loss": found["first"].map("{:.3f}".format),
+            "Last loss": found["last"].map("{:.3f}".format),
+            "Change": (found["last"] / found["first"] - 1).map("{:+.0%}".format),
+            "Settled": found["settled"],
+            "Hardly changes": found["flat"],
+        }
+    )
     caption = (
         f"Total training loss of {model} on {source(dataset, view).title}, means over "
         "seeds, and in how many seeds it settles or hardly changes by the rules below. "
         f"{describe(runs)}"
     )
-    return plain_table(pd.DataFrame(rows), runs, f"{dataset}-{model}-losses", caption)
+    return plain_table(cells, found, f"{dataset}-{model}-losses", caption)
 
 
 def _losses(
