@@ -12,7 +12,19 @@ from pathlib import Path
 
 
 def write_atomically(file: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all, whatever happens."""
+    """Write a file so that it is there whole or not at all, whatever happens.
+
+    Parameters
+    ----------
+    file : Path
+        Its folder is made if need be.
+    data : bytes
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; nothing is left of it then.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     stem = file.name.split(".")[0]
     beside = file.with_name(f"{stem}.{uuid.uuid4().hex[:8]}.tmp")
@@ -36,6 +48,11 @@ def one_at_a_time(file: Path) -> Iterator[None]:
     """Keep other processes out of a ``with`` block while one makes a file.
 
     Where the folder or its file system has no locks, nobody waits.
+
+    Parameters
+    ----------
+    file : Path
+        The file that is to be made.
 
     Notes
     -----

@@ -6,7 +6,7 @@ a picture, or a note that says which study has not been run yet.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -61,6 +61,20 @@ def not_run(name: str) -> Markdown:
         f"*Not run yet.* `python -m msa study run {name}` makes these numbers, "
         "`python -m msa study publish` brings them here."
     )
+
+
+def not_run_here(asked: Iterable[str], own: pd.DataFrame) -> str:
+    """Name the systems asked for that have no run, for the end of a text; else empty.
+
+    Parameters
+    ----------
+    asked : iterable of str
+        Models, as often as they come.
+    own : DataFrame
+        Runs or numbers of runs, with ``model``.
+    """
+    missing = set(asked) - set(own["model"])
+    return f" Not run here: {', '.join(system_order(missing))}." if missing else ""
 
 
 def mean_of_seeds(metric: str, values: pd.Series) -> str:

@@ -365,9 +365,9 @@ def in_short(paper: str | None = None, view: str | None = None) -> str:
         f" Of those not reproduced {open_} {'is' if open_ == 1 else 'are'} unsettled: "
         "the interval also holds what would not be refuted."
     )
-    supported = [c for c in found.loc[found["verdict"] == REPRODUCED, "claim"]]
+    supported = found.loc[found["verdict"] == REPRODUCED, "claim"]
     ahead = sum(_beats_another(claim) for claim in supported)
-    if supported:
+    if len(supported):
         told += (
             f"; {ahead or 'none'} of those reproduced "
             f"{'says' if ahead in (0, 1) else 'say'} that the paper's network is ahead "

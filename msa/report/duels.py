@@ -15,6 +15,7 @@ from msa.report.beyond import (
     gain_with_interval,
     in_usual_order,
     not_run,
+    not_run_here,
     plain_table,
     turned,
 )
@@ -35,7 +36,7 @@ from msa.study.claims import rules
 from msa.study.grids import BASELINES, REBUILDERS, in_view
 from msa.study.pairs import PAIRS, load_pairs
 from msa.study.results import load_runs, load_summary
-from msa.study.stats import TIE, holm
+from msa.study.stats import holm
 from msa.train.metrics import METRICS
 
 FEW = rules().seeds
@@ -189,8 +190,8 @@ def duel_in_words(first: str, second: str, dataset: str, view: str) -> str:
     least = [f"{enough[kind].min():.3f}" for kind in _CORRECTED]
     return (
         f"{title}, MAE: of {len(enough)} missing rates with {FEW} seeds or more the "
-        f"interval lies on one side of 0 at {(enough['lo'] > TIE).sum()} for {first} "
-        f"and at {(enough['hi'] < -TIE).sum()} for {second}, each rate on its own; "
+        f"interval lies on one side of 0 at {(enough['lo'] > 0).sum()} for {first} "
+        f"and at {(enough['hi'] < 0).sum()} for {second}, each rate on its own; "
         f"the smallest corrected p-value is {least[0]} over seeds and clips, "
         f"{least[1]} over seeds alone. {means}"
     )
@@ -257,7 +258,7 @@ def against_linear(
 
 def _sides(line: pd.DataFrame) -> str:
     """Say at which missing rates one system's interval is on either side of 0."""
-    better, worse = line.loc[line["lo"] > TIE, "at"], line.loc[line["hi"] < -TIE, "at"]
+    better, worse = line.loc[line["lo"] > 0, "at"], line.loc[line["hi"] < 0, "at"]
     seeds, plural = fewest_to_most(line["n"]), "s" if line["n"].max() > 1 else ""
     return (
         f"better at {_rates(better)}, worse at {_rates(worse)} of {len(line)} missing "
@@ -322,7 +323,7 @@ def f1_table(
         "Weighted F1 of the same predictions with the weights of the true classes "
         "(correct) and of the predicted ones (swapped), in percent: means over seeds, "
         "without intervals. "
-        f"{describe(runs)}{_absent(wide)}"
+        f"{describe(runs)}{not_run_here((*BASELINES, *REBUILDERS), wide)}"
     )
     return plain_table(frame, own, f"f1-{dataset}", caption)
 
@@ -373,7 +374,7 @@ def f1_in_words(dataset: str, view: str) -> str:
         f"points of F1 (most for {top['model']} at missing rate "
         f"{top['missing_rate']:.1f}) and turn {changed} of {pairs} pairs of systems "
         f"round, {among[1]} of {among[0]} among the systems of the papers' tables; "
-        f"ours are means over seeds.{_absent(wide)}"
+        f"ours are means over seeds.{not_run_here((*BASELINES, *REBUILDERS), wide)}"
     )
 
 
@@ -381,12 +382,6 @@ def _turned_by_rate(wide: pd.DataFrame, one: str, other: str) -> tuple[int, int]
     """Count pairs of systems at each rate, and those that two metrics turn round."""
     counts = [turned(own[one], own[other]) for _, own in wide.groupby("missing_rate")]
     return sum(n for n, _ in counts), sum(n for _, n in counts)
-
-
-def _absent(there: pd.DataFrame) -> str:
-    """Name the compared systems of both papers that have no run here."""
-    missing = [m for m in (*BASELINES, *REBUILDERS) if m not in set(there["model"])]
-    return f" Not run here: {', '.join(system_order(missing))}." if missing else ""
 
 
 def _f1_keys(dataset: str, view: str) -> tuple[str, str, str]:

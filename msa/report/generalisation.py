@@ -108,7 +108,7 @@ def rates_in_words(metric: str = "MAE") -> str:
             "add up to more than there are rates."
         )
     if own.groupby("model")["seed"].nunique().max() == 1:
-        words += " On one seed most of these differences are within those of seeds."
+        words += " One seed does not tell what another would change."
     return words
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from msa.data.registry import source
-from msa.report.beyond import Shown, not_run, plain_table
+from msa.report.beyond import Shown, not_run, not_run_here, plain_table
 from msa.report.figures import closed_picture
 from msa.report.labels import MISSING, axis_label, describe, printed, shown
 from msa.report.style import house_style, system_order, system_style
@@ -236,19 +236,8 @@ def in_words(metric: str = "MAE") -> str:
             f"{least}'s do, and {_seeds_needed(metric, totals[most])} where they "
             f"differ as {most}'s do."
         )
-    return words + _collapsed(own) + _absent(own)
-
-
-def _absent(own: pd.DataFrame) -> str:
-    """Name the systems of the study that have no run, which may differ more or less."""
-    asked = dict.fromkeys(config.model for config in study("noise").configs)
-    missing = [model for model in asked if model not in set(own["model"])]
-    if not missing:
-        return ""
-    return (
-        f" Not run here: {', '.join(system_order(missing))}, so how much their runs "
-        "differ is not in these numbers."
-    )
+    asked = [config.model for config in study("noise").configs]
+    return words + _collapsed(own) + not_run_here(asked, own)
 
 
 def _collapsed(own: pd.DataFrame) -> str:

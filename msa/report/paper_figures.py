@@ -138,8 +138,7 @@ def convergence_picture(
         A panel per missing rate, a line per seed and split, a dot at the epoch whose
         weights are tested. Rates without a run say so.
     """
-    view = view or default_view(dataset)
-    encoder = encoder or default_encoder(source(dataset, view).language)
+    view, encoder = _usual(dataset, view, encoder)
     runs, total = _losses(dataset, model, view, encoder, encoder_mode)
     title = source(dataset, view).title
     with house_style():
@@ -188,8 +187,7 @@ def convergence_in_short(
     encoder_mode: str = "frozen",
 ) -> str:
     """Count the runs whose training loss has come down and settled."""
-    view = view or default_view(dataset)
-    encoder = encoder or default_encoder(source(dataset, view).language)
+    view, encoder = _usual(dataset, view, encoder)
     runs, total = _losses(dataset, model, view, encoder, encoder_mode)
     train = total[total["split"] == "train"].sort_values("epoch")
     lines = [line["value"].to_numpy() for _, line in train.groupby("run_id")]
@@ -214,8 +212,7 @@ def convergence_table(
     encoder_mode: str = "frozen",
 ) -> Shown:
     """Tabulate where the training loss begins and ends at every missing rate."""
-    view = view or default_view(dataset)
-    encoder = encoder or default_encoder(source(dataset, view).language)
+    view, encoder = _usual(dataset, view, encoder)
     runs, total = _losses(dataset, model, view, encoder, encoder_mode)
     if runs.empty:
         return not_run(in_view(f"matrix-{dataset}", view))
@@ -255,6 +252,12 @@ def convergence_table(
         f"{describe(runs)}"
     )
     return plain_table(cells, found, f"{dataset}-{model}-losses", caption)
+
+
+def _usual(dataset: str, view: str | None, encoder: str | None) -> tuple[str, str]:
+    """Fill in the data set's own view and text encoder where none is named."""
+    view = view or default_view(dataset)
+    return view, encoder or default_encoder(source(dataset, view).language)
 
 
 def _losses(
