@@ -259,6 +259,13 @@ def test_every_model_and_every_ledger_section_has_a_page():
     assert shown == set(ledger_models())
 
 
+def test_the_settings_of_a_system_leave_out_what_is_off():
+    shown = set(walk.settings_table("MFMB-Net").data["Setting"])
+    assert {"macro", "hub_tokens", "reconstruction", "weight_text"} <= shown
+    assert not {"wide_head", "wide_head_dropout", "causal"} & shown
+    assert "weight_decay" in set(walk.settings_table("MISA").data["Setting"])
+
+
 def test_the_index_leads_to_every_page():
     index = (repo_root() / "book" / "models" / "index.md").read_text()
     linked = set(re.findall(r"\(([\w-]+\.md)\)", index))

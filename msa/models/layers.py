@@ -2,7 +2,8 @@
 
 Sizes in comments: ``B`` samples, ``T`` steps, ``P`` real steps of all samples together,
 ``d`` width. Masks are True at real steps. Every layer here leaves a sample's result
-untouched by its batch neighbours and by padding. Larger ones have files of their own:
+untouched by padding and, batch normalisation in training aside, by its batch
+neighbours. Larger ones have files of their own:
 :mod:`msa.models.transformer` and :mod:`msa.models.recurrent`, both over the packed
 sequences of :mod:`msa.models.steps`.
 """
@@ -114,7 +115,8 @@ class BatchNorm(nn.BatchNorm1d):
     ----------
     width : int
     bound : float, optional
-        Largest absolute value of a result; no cut when left out.
+        Largest absolute value of a result, gain and offset included; no cut when left
+        out.
     """
 
     def __init__(self, width: int, bound: float | None = None) -> None:

@@ -194,6 +194,7 @@ class MacroFusion(nn.Module):
         hub_steps = Steps.full(batch, tokens, hub.device)
         for m in self.order:
             sequence = self.prepare[m](h[m], steps[m])  # eq. 3, (P, 3d)
+            # hub in front: without positions the order changes nothing
             joined = torch.cat([hub, sequence])  # (B·k + P, 3d)
             # eqs. 4-6: of what this encodes, the hub alone is carried on
             hub = self.carry[m](joined, steps[m].behind_hub(tokens), hub_steps)

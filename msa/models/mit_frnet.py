@@ -32,7 +32,8 @@ PAIRS = (("text", "audio"), ("vision", "audio"), ("text", "vision"))
 """The modality pairs of eqs. 21-22, in the paper's direction."""
 
 VARIANCE_FLOOR = 1e-6
-"""Added to every variance: the divergence of a point mass is infinite."""
+"""Added to the variance of a step, which keeps the divergence finite; in the released
+term the lower bound of the variance."""
 
 
 class MITFRNetHyper(TFRNetHyper):

@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 PADDED_SCORE = -60.0
-"""Added to the attention score of a padded key. exp(-60) is lost in any float32 sum, so
-padding has no effect, exactly; a larger number would only make exp() produce denormal
-numbers, a hundred times slower on the CPU."""
+"""Added to the attention score of a padded key. exp(-60) is lost in a float32 sum, so
+padding has no effect, exactly, while a step's largest real score is above -40; a larger
+number would only make exp() produce denormal numbers, which are a hundred times slower
+on the CPU."""
 
 
 class _Scatter(torch.autograd.Function):
@@ -89,8 +90,8 @@ class Steps:
     def with_padding(self) -> Steps:
         """Return steps that count padding as real (released variants only).
 
-        What attends, convolves or pools by them sees the padding; recurrence still
-        reads :attr:`real`, the sequences themselves.
+        What attends, convolves, pools or resamples by them sees the padding; recurrent
+        layers and reconstruction losses read :attr:`real`, the sequences themselves.
         """
         padded = Steps.full(self.batch, self.steps, self.mask.device)
         padded.real = self

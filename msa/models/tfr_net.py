@@ -3,7 +3,8 @@
 Convolutions bring the modalities to one width, nine Transformer encoders relate them
 within and across, a reconstruction branch rebuilds what is missing, and a gate encoder
 per modality condenses each sequence for the classifier. Source: the dossier's section
-on TFR-Net; equation numbers below are MIT-FRNet's, which restates the same layers.
+on TFR-Net; equation numbers below are MIT-FRNet's, which restates the same layers but
+for the depth and the linear map of the gate (eqs. 13, 16) and the loss (eq. 19).
 """
 
 from __future__ import annotations

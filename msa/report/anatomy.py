@@ -252,15 +252,17 @@ _FRONT = (
 """TFR-Net's front end, which MIT-FRNet restates."""
 
 
-def _condense(span: tuple[float, float]) -> Part:
+def _condense(
+    span: tuple[float, float], linear: str = "eqs. 15-16", source: str = "eqs. 13-17"
+) -> Part:
     return Part(
         "condense",
         "Gate encoder: BiGRU, convolutional gate, maximum over time",
-        "eqs. 13-17",
+        source,
         {
             "condense.*.rnn": "eq. 13",
             "condense.*.gate": "eq. 14",
-            "condense.*.linear": "eqs. 15-16",
+            "condense.*.linear": linear,
             "condense.*": "eq. 17",
         },
         row=3,
@@ -304,8 +306,8 @@ _MIT_FRNET = Anatomy(
             {
                 "compare.common.*": "section 3.3",
                 "mit_frnet.resample()": "not in the paper",
-                "mit_frnet.step_gaussians()": "eqs. 9-10",
-                "mit_frnet.gaussian_kl()": "eqs. 11-12, 21",
+                "mit_frnet.step_gaussians()": "eq. 9",
+                "mit_frnet.gaussian_kl()": "eqs. 10-12, 21",
                 "compare": "eq. 22",
             },
             row=3,
@@ -330,6 +332,7 @@ _MIT_FRNET = Anatomy(
         "forward",
         "relate.forward",
         "condense.text.forward",
+        "condense.text.mix",
         "rebuild.encode",
         "rebuild.decode",
         "compare.forward",
@@ -352,12 +355,12 @@ _TFR_NET = Anatomy(
             span=(1.5, 3),
             after=("rebuild",),
         ),
-        _condense((0, 1.5)),
+        _condense((0, 1.5), "cf. eqs. 15-16", "cf. eqs. 13-17"),
         _classify((0, 1.5)),
     ),
     terms={"task": "eq. 23", "reconstruction_*": "cf. eq. 19"},
     reads=("classify", "compare"),
-    code=("forward", "relate.forward", "condense.text.forward"),
+    code=("forward", "relate.forward", "condense.text.forward", "condense.text.mix"),
 )
 
 

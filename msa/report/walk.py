@@ -356,18 +356,24 @@ def variants_table(*names: str, dataset: str = "mosi", rate: float = RATE) -> Ta
 
 
 def settings_table(name: str) -> Table:
-    """Tabulate a model's hyper-parameters on each data set; switches are left out."""
+    """Tabulate a model's hyper-parameters on each data set.
+
+    What is off everywhere is left out, and so is what belongs to it by its name:
+    ``wide_head_dropout`` without ``wide_head``.
+    """
     entry = model_entry(name)
     columns = {
         title: entry.resolve(dataset, entry.default_variant).model_dump(mode="json")
         for dataset, title in (("mosi", "MOSI"), ("mosei", "MOSEI"), ("sims", "SIMS"))
     }
     frame = pd.DataFrame(columns)
-    kept = [
-        key
-        for key, row in zip(frame.index, frame.to_numpy().tolist(), strict=True)
-        if any(value is not False and value is not None for value in row)
-    ]
+    rows = frame.T.to_dict("list")
+    off = [k for k, row in rows.items() if all(x is None or x is False for x in row)]
+    parts = tuple(f"{key}_" for key in off)
+    kept = [key for key in rows if key not in off and not key.startswith(parts)]
     frame = frame.loc[kept].map(json.dumps).rename_axis("Setting").reset_index()
-    caption = f"Hyper-parameters of {entry.name} by data set; what is off is left out."
+    caption = (
+        f"Hyper-parameters of {entry.name} by data set; what is off is left out, with "
+        "what belongs to it."
+    )
     return Table.plain(frame, f"settings-{slug(entry.name)}", caption)

@@ -204,7 +204,7 @@ def fit(
         if held_out["task"] < best:
             best, result.best_epoch = held_out["task"], epoch
             best_state = {k: v.detach().clone() for k, v in model.state_dict().items()}
-        bar.set_postfix(valid_mae=f"{held_out['task']:.3f}", best=f"{best:.3f}")
+        bar.set_postfix(valid_task=f"{held_out['task']:.3f}", best=f"{best:.3f}")
         if epoch - result.best_epoch >= hyper.early_stop:
             break
         for part in passes:
