@@ -39,7 +39,8 @@ def git(folder, *arguments):
     return done.stdout.strip()
 
 
-def test_commit_and_dirty_flag(tmp_path):
+def test_commit_and_dirty_flag(tmp_path, monkeypatch):
+    monkeypatch.delenv("MSA_COMMIT", raising=False)
     assert env._commit.__wrapped__(tmp_path) == (None, None)
     git(tmp_path, "init", "-q")
     (tmp_path / "msa").mkdir()
@@ -53,6 +54,23 @@ def test_commit_and_dirty_flag(tmp_path):
     assert env._commit.__wrapped__(tmp_path) == (head, False)
     (tmp_path / "msa" / "a.py").write_text("x = 2\n")
     assert env._commit.__wrapped__(tmp_path) == (head, True)
+
+
+def test_a_copy_without_its_git_folder_is_told_its_commit(tmp_path, monkeypatch):
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "commit", "-q", "--allow-empty", "-m", "another project")
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    assert env._commit.__wrapped__(copy) == (None, None)
+    monkeypatch.setenv("MSA_COMMIT", "0123456789" * 4)
+    assert env._commit.__wrapped__(copy) == ("0123456789" * 4, False)
+    monkeypatch.setenv("MSA_COMMIT", "0123456789" * 4 + "-dirty")
+    assert env._commit.__wrapped__(copy) == ("0123456789" * 4, True)
+    monkeypatch.setenv("MSA_COMMIT", "main")
+    with pytest.raises(ValueError, match="git rev-parse HEAD"):
+        env._commit.__wrapped__(copy)
+    head = git(tmp_path, "rev-parse", "HEAD")
+    assert env._commit.__wrapped__(tmp_path) == (head, False)  # git knows better
 
 
 PEAK = """

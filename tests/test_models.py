@@ -157,13 +157,15 @@ def test_a_model_says_whether_it_uses_targets(name, variant):
         assert model(batch).prediction.isfinite().all()
 
 
-def test_bidirectional_layers_equal_torch_on_packed_sequences():
+@pytest.mark.parametrize("layer", ["scan_layer", "library_layer"])  # CPU, GPU
+def test_bidirectional_layers_equal_torch_on_packed_sequences(layer):
     lengths = torch.tensor([9, 3, 1, 6])
     steps = Steps(padding_mask(lengths, 9))
     for cell, reference in (("gru", nn.GRU), ("lstm", nn.LSTM)):
         torch.manual_seed(1)
         theirs = reference(7, 5, 2, bidirectional=True, batch_first=True).double()
         ours = BiRNN(cell, 7, 5, 2).double()
+        ours.scan_layer = getattr(ours, layer)
         with torch.no_grad():
             for n in range(2):
                 for way, suffix in enumerate(("", "_reverse")):

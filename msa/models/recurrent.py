@@ -178,22 +178,65 @@ class BiRNN(nn.Module):
         if steps.real is not steps:
             states = self(steps.only_real(x), steps.real)
             return steps.pack(steps.real.pad(states))
-        scan = (_GRUScan if self.cell == "gru" else _LSTMScan).apply
-        size = steps.steps * 2 * steps.batch
-        for w_in, b_in, w_state, b_state in zip(
+        layer = self.library_layer if x.is_cuda else self.scan_layer
+        for weights in zip(
             self.weight_input,
             self.bias_input,
             self.weight_state,
             self.bias_state,
             strict=True,
         ):
-            gates = torch.baddbmm(b_in, x.expand(2, -1, -1), w_in)  # (2, P, gates)
-            gates = scatter_rows(gates.flatten(0, 1), steps.scan_rows, size, 0.0)
-            gates = gates.view(steps.steps, 2, steps.batch, -1)
-            states = scan(gates, w_state, b_state)  # (T, 2, B, h)
+            states = layer(x, steps, *weights)  # (T, 2, B, h)
             states = gather_rows(states.flatten(0, 2), steps.scan_rows)
             x = torch.cat(states.chunk(2), -1)  # (P, 2h)
         return x
+
+    def scan_layer(
+        self,
+        x: Tensor,
+        steps: Steps,
+        w_in: Tensor,
+        b_in: Tensor,
+        w_state: Tensor,
+        b_state: Tensor,
+    ) -> Tensor:
+        """Map (P, inputs) to (T, 2, B, h), both directions in one loop over time."""
+        scan = (_GRUScan if self.cell == "gru" else _LSTMScan).apply
+        gates = torch.baddbmm(b_in, x.expand(2, -1, -1), w_in)  # (2, P, gates)
+        return scan(self._by_time(gates.flatten(0, 1), steps), w_state, b_state)
+
+    def library_layer(
+        self,
+        x: Tensor,
+        steps: Steps,
+        w_in: Tensor,
+        b_in: Tensor,
+        w_state: Tensor,
+        b_state: Tensor,
+    ) -> Tensor:
+        """Do the same by torch's own layer, one call a direction, for a GPU.
+
+        There a loop over time is a kernel a step and more; cuDNN has one for all. The
+        backward direction arrives reversed, so neither needs the lengths.
+        """
+        run = torch.gru if self.cell == "gru" else torch.lstm
+        x = self._by_time(x.repeat(2, 1), steps)  # (T, 2, B, inputs)
+        zeros = x.new_zeros(1, steps.batch, self.hidden)
+        begin = zeros if self.cell == "gru" else (zeros, zeros)
+        options = True, 1, 0.0, torch.is_grad_enabled(), False, False
+        states = []
+        for k in range(2):
+            weights = w_in[k].T, w_state[k].T, b_in[k, 0], b_state[k, 0]
+            weights = [w.contiguous() for w in weights]
+            states.append(run(x[:, k], begin, weights, *options)[0])
+        return torch.stack(states, 1)
+
+    @staticmethod
+    def _by_time(rows: Tensor, steps: Steps) -> Tensor:
+        """Lay (2·P, d) out as (T, 2, B, d); the second direction runs backwards."""
+        size = steps.steps * 2 * steps.batch
+        rows = scatter_rows(rows, steps.scan_rows, size, 0.0)
+        return rows.view(steps.steps, 2, steps.batch, -1)
 
 
 def final_states(states: Tensor, steps: Steps) -> Tensor:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
+import re
 import resource
 import subprocess
 import sys
@@ -49,9 +51,15 @@ def environment(device: str = "cpu") -> dict[str, str | int | bool | None]:
     dict of str to str, int, bool or None
         ``python``, ``platform``, one version per name in ``PACKAGES`` (None if not
         installed), ``device`` (its type), ``device_name``, ``cpu``, ``threads``,
-        ``rounding`` (:data:`ROUNDING`), ``commit`` (None outside a git checkout) and
-        ``dirty`` (True if tracked code differs from the commit; None outside a
-        checkout). No names of hosts, users or folders: the description is published.
+        ``rounding`` (:data:`ROUNDING`), ``commit`` and ``dirty`` (True if tracked code
+        differs from the commit). Outside a git checkout the two are what
+        ``MSA_COMMIT`` says, 40 hexadecimal digits and ``-dirty`` if it is so, else
+        None. No names of hosts, users or folders: the description is published.
+
+    Raises
+    ------
+    ValueError
+        If ``MSA_COMMIT`` is asked and names no commit.
     """
     kind = torch.device(device).type
     commit, dirty = _commit(repo_root())
@@ -157,11 +165,26 @@ def _cpu_model() -> str:
 # started, not on what was committed or edited since.
 @cache
 def _commit(root: Path) -> tuple[str | None, bool | None]:
+    # A copy without its .git may lie in some other checkout: that is not its commit.
+    if not (root / ".git").exists():
+        return _told_commit()
     commit = _git(root, "rev-parse", "HEAD")
     if commit is None:
         return None, None
     changed = _git(root, "status", "--porcelain", "--untracked-files=no", "--", *_CODE)
     return commit, bool(changed)
+
+
+def _told_commit() -> tuple[str | None, bool | None]:
+    told = os.environ.get("MSA_COMMIT", "")
+    if not told:
+        return None, None
+    if not re.fullmatch("[0-9a-f]{40}(-dirty)?", told):
+        raise ValueError(
+            f"MSA_COMMIT is {told!r}; give the 40 digits of `git rev-parse HEAD`, "
+            "and -dirty behind them if tracked code differs from that commit"
+        )
+    return told[:40], told.endswith("-dirty")
 
 
 def _git(root: Path, *arguments: str) -> str | None:

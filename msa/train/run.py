@@ -207,6 +207,8 @@ def run(config: RunConfig, device: str = "cpu", progress: bool = False) -> RunRe
         torch.set_num_threads(1)
         torch.set_flush_denormal(True)
         keep_freed_memory()
+    else:  # full single precision, as on the CPU; convolutions would halve the digits
+        torch.backends.cudnn.allow_tf32 = False
     reset_peak_memory(device)
     clock = [time.perf_counter()]
     splits = splits_of(config, device)
