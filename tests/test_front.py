@@ -18,7 +18,9 @@ def decided(monkeypatch):
     def make(*pairs):
         frame = pd.DataFrame(
             {
-                "claim": [SimpleNamespace(paper=paper) for paper, _ in pairs],
+                "claim": [
+                    SimpleNamespace(paper=paper, kind="better") for paper, _ in pairs
+                ],
                 "verdict": [verdict for _, verdict in pairs],
             }
         )
@@ -48,7 +50,7 @@ def test_the_title_counts_what_is_decided(decided):
         ("MIT-FRNet", "not enough runs yet"),
     )
     assert front.verdict_of_the_title() == (
-        "of 3 decided claims 1 reproduced, 1 consistent, 1 not reproduced"
+        "of 3 claims decided by runs 1 reproduced, 1 consistent, 1 not reproduced"
     )
     assert front.verdict_in_words("MFMB-Net") == (
         "of 2 claims 1 reproduced, 1 not reproduced"

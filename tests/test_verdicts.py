@@ -9,7 +9,7 @@ import pytest
 from msa.data.load import MissingData
 from msa.data.missing import SEEDS
 from msa.study import verdicts
-from msa.study.cells import gain_cell, has_converged, is_flat
+from msa.study.cells import gain_cell, hardest_cell, has_converged, is_flat
 from msa.study.claims import (
     Claim,
     ClaimError,
@@ -228,6 +228,26 @@ def test_the_strongest_rival_is_looked_for_in_every_resample(evidence):
     assert (found.effect, cells[0].second) == (pytest.approx(0.05), "TFR-Net")
     assert found.lo == pytest.approx(-0.4)
     assert found.verdict == "consistent"
+
+
+def test_no_better_and_no_worse_than_seven_rivals_is_hardly_ever_surely_lost():
+    random = np.random.default_rng(0)
+    place, rivals = Place("mosi", "MAE", 0.0), [f"rival {i}" for i in range(7)]
+    repeats, sure, lost, below = 400, 0, 0, 0
+    for _ in range(repeats):
+        found, drawn = random.normal(size=8), random.normal(size=(8, 1000))
+        pairs = [
+            (np.array([found[0] - rival]), found[0] - rival + drawn[0] - draws)
+            for rival, draws in zip(found[1:], drawn[1:], strict=True)
+        ]
+        cell = hardest_cell(place, "ours", rivals, pairs)
+        smallest = np.min([draws for _, draws in pairs], axis=0)
+        below += np.quantile(smallest, 0.975) < 0
+        sure, lost = sure + cell.is_sure, lost + cell.is_lost
+        assert cell.lo <= cell.gain <= cell.hi
+    assert sure / repeats < 0.05
+    assert lost / repeats < 0.05
+    assert below / repeats > 0.2  # the interval of the smallest gain itself
 
 
 # --- several cells --------------------------------------------------------------------

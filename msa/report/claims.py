@@ -32,15 +32,18 @@ MEASURE = "python -m msa bench rates --save"
 DECIDED = (REPRODUCED, CONSISTENT, REFUTED)
 """Verdicts of claims that runs have decided."""
 
-BOARD = ("Claim", "Where", "Verdict", "Effect", "Seeds", "Printed", "Why", "Page")
+SEEDS = "Seeds or rounds"
+"""Column of how often a claim was put to the test: seeds, of times rounds."""
+
+BOARD = ("Claim", "Where", "Verdict", "Effect", SEEDS, "Printed", "Why", "Page")
 """Columns of a claim board, on pages that say whose claims they are."""
 
 UNSETTLED = "Unsettled: the interval also holds what would not be refuted"
 """Said of a refuted claim that more runs or clips could turn round."""
 
 ASKS_MORE = (
-    "The paper's own printed numbers win {} of {} cells, which is less than its words "
-    "say"
+    "The paper's own printed numbers win {} of {} cells, which is less than its words, "
+    "as we read them, say"
 )
 """Said of a claim that the printed tables do not bear out, or not as we read it."""
 
@@ -140,7 +143,8 @@ def decided_board(view: str | None = None) -> LinkedTable:
         As for :func:`verdicts`.
     """
     found = verdicts(view)
-    found = found[found["verdict"].isin(DECIDED)]
+    by_runs = np.array([claim.kind != "counts" for claim in found["claim"]])
+    found = found[found["verdict"].isin(DECIDED) & by_runs]
     found = found.sort_values(
         "verdict", key=lambda names: names.map(VERDICTS.index), kind="stable"
     )
@@ -195,7 +199,7 @@ def _board(
             "Where": [claim.where for claim in claims],
             "Verdict": found["verdict"],
             "Effect": [effect(row) for row in found.to_dict("records")],
-            "Seeds": [str(n) if n else MISSING for n in found["n"].astype(int)],
+            SEEDS: [str(n) if n else MISSING for n in found["n"].astype(int)],
             "Printed": [_printed(claim) for claim in claims],
             "Note": [_note(row) for row in found.to_dict("records")],
             "Why": [_why(row) for row in found.to_dict("records")],
@@ -210,7 +214,10 @@ def _board(
         "share of cells won, with its 95 % interval."
     )
     if "Printed" in columns:
-        caption += " Printed: cells that the paper's own printed numbers win."
+        caption += (
+            " Printed: cells that the paper's own printed numbers win, without those "
+            "of F1 that are printed in other weights than the rule's."
+        )
     if any("MWA/10" in claim.at for claim in claims):
         caption += " The weights of MWA/10 add up to 0.55, so a gain in it looks small."
     data = found.drop(columns="claim")
@@ -365,12 +372,12 @@ def in_short(paper: str | None = None, view: str | None = None) -> str:
         f" Of those not reproduced {open_} {'is' if open_ == 1 else 'are'} unsettled: "
         "the interval also holds what would not be refuted."
     )
-    supported = found.loc[found["verdict"] == REPRODUCED, "claim"]
-    ahead = sum(_beats_another(claim) for claim in supported)
-    if len(supported):
+    ahead = found[[_beats_another(claim) for claim in found["claim"]]]
+    fared = ahead["verdict"].value_counts()
+    if decided := int(sum(fared.get(v, 0) for v in DECIDED)):
+        shares = ", ".join(f"{fared.get(v, 0) or 'none'} {v}" for v in DECIDED)
         told += (
-            f"; {ahead or 'none'} of those reproduced "
-            f"{'says' if ahead in (0, 1) else 'say'} that the paper's network is ahead "
-            "of another system"
+            f". That the paper's network is ahead of another system is what {decided} "
+            f"of those decided say: {shares}"
         )
     return f"Of {len(found)} claims: {told}.{unsettled if open_ else ''}"

@@ -40,14 +40,17 @@ def verdict_in_words(paper: str | None = None) -> str:
 
 
 def verdict_of_the_title() -> str:
-    """Return the verdict in the few words that fit into the title of the book."""
-    counts = _counts(None)
+    """Return the verdict in the few words that fit into the title of the book.
+
+    Claims on the size of the data sets, which no run decides, are left out.
+    """
+    counts = _counts(None, by_runs=True)
     total = sum(counts.values())
     decided = counts[REPRODUCED] + counts[CONSISTENT] + counts[REFUTED]
     if decided < total / 2:
         return f"verdict open, {decided} of {total} claims decided"
     told = ", ".join(f"{counts[v]} {v}" for v in (REPRODUCED, CONSISTENT, REFUTED))
-    return f"of {decided} decided claims {told}"
+    return f"of {decided} claims decided by runs {told}"
 
 
 def cards() -> HTML:
@@ -93,10 +96,12 @@ def _bar(counts: dict[str, int]) -> str:
     return f'<div class="msa-bar" aria-hidden="true">{parts}</div>'
 
 
-def _counts(paper: str | None) -> dict[str, int]:
+def _counts(paper: str | None, *, by_runs: bool = False) -> dict[str, int]:
     found = verdicts()
     if paper is not None:
         found = found[[claim.paper == paper for claim in found["claim"]]]
+    if by_runs:
+        found = found[[claim.kind != "counts" for claim in found["claim"]]]
     return {v: int((found["verdict"] == v).sum()) for v in VERDICTS}
 
 

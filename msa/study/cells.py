@@ -8,7 +8,7 @@ a minus sign.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -45,13 +45,19 @@ class Cell:
     first, second : str
         What is compared: the system, and its rival or what stands in its place.
     gain, lo, hi : float
-        Mean gain and its interval; nan in an empty cell.
+        Mean gain and its interval; nan in an empty cell. Against several rivals the
+        gain over the hardest: ``lo`` is that of the smallest gain in every resample,
+        ``hi`` the smallest upper bound that any rival's own gain has, at a level
+        corrected for the number of rivals. The smallest of several noisy gains lies
+        below the true one, so its own upper bound would count against the system.
     n : int
         Seeds.
     is_won, is_sure, is_lost : bool
         As the head of ``claims.toml`` defines them.
     won_draws : array of float, shape (B,)
-        1 where the cell is won in a resample, else 0.
+        1 where the cell is won in a resample, every rival beaten; else 0.
+    won_at_best : array of float, shape (B,)
+        The same against the hardest rival on the real clips alone.
     """
 
     place: Place
@@ -65,6 +71,7 @@ class Cell:
     is_sure: bool
     is_lost: bool
     won_draws: Floats
+    won_at_best: Floats
 
     @property
     def is_empty(self) -> bool:
@@ -85,13 +92,43 @@ def _better(claim: Claim, evidence: Evidence) -> list[Cell]:
                 gain_cell(place, claim.system, name, *pair) for name, pair in names
             ]
             continue
-        # The hardest rival is another one in another draw: it has to beat them all.
-        draws = np.min([drawn for _, drawn in pairs], axis=0)
-        means = [gains.mean() for gains, _ in pairs]
-        hardest = int(np.argmin(means))  # one that is not defined, if there is any
-        name, gains = claim.rivals[hardest], pairs[hardest][0]
-        found.append(gain_cell(place, claim.system, name, gains, draws))
+        found.append(hardest_cell(place, claim.system, claim.rivals, pairs))
     return found
+
+
+def hardest_cell(
+    place: Place,
+    system: str,
+    rivals: Sequence[str],
+    pairs: Sequence[tuple[Floats, Floats]],
+) -> Cell:
+    """Make the cell of a system and the hardest of its rivals.
+
+    Parameters
+    ----------
+    place : Place
+    system : str
+    rivals : sequence of str
+    pairs : sequence of (gains, draws)
+        By rival: gains over it by seed (R,), mean gain in every resample (B,).
+    """
+    means = [gains.mean() for gains, _ in pairs]
+    hardest = int(np.argmin(means))  # one that is not defined, if there is any
+    gains, alone = pairs[hardest]
+    # The hardest rival is another one in another draw: it has to beat them all.
+    cell = gain_cell(
+        place,
+        system,
+        rivals[hardest],
+        gains,
+        np.min([drawn for _, drawn in pairs], axis=0),
+    )
+    if cell.is_empty:
+        return cell
+    level = 1 - (1 - rules().level) / len(rivals)
+    hi = min(interval(drawn, level)[1] for _, drawn in pairs)
+    at_best = (alone > TIE).astype(float)
+    return replace(cell, hi=hi, is_lost=bool(hi < -TIE), won_at_best=at_best)
 
 
 def _order(claim: Claim, evidence: Evidence) -> list[Cell]:
@@ -141,6 +178,7 @@ def _value(claim: Claim, evidence: Evidence) -> list[Cell]:
         values, scores = evidence.number(place, claim.system, seeds)
         off, draws = sign * values - target, sign * _drawn_mean(scores) - target
         reach = rules().tolerance(metric, source(place.dataset).scale) + TIE
+        inside = (np.abs(draws) <= reach).astype(float)
         lo, hi = interval(draws, rules().level)
         found.append(
             Cell(
@@ -149,7 +187,8 @@ def _value(claim: Claim, evidence: Evidence) -> list[Cell]:
                 is_won=bool(abs(off.mean()) <= reach),
                 is_sure=bool(-reach <= lo and hi <= reach),
                 is_lost=bool(lo > reach or hi < -reach),
-                won_draws=(np.abs(draws) <= reach).astype(float),
+                won_draws=inside,
+                won_at_best=inside,
             )
         )
     return found
@@ -207,8 +246,10 @@ def _training(claim: Claim, evidence: Evidence) -> list[Cell]:
             found.append(_without_draws(place, name, float(won), len(seeds), won))
     won = np.array([cell.is_won for cell in found], dtype=float)
     counts = run_counts(len(found), rules().resamples)
+    drawn = [counts[:, i] * won[i] for i in range(len(found))]
     return [
-        _with(cell, won_draws=counts[:, i] * won[i]) for i, cell in enumerate(found)
+        replace(cell, won_draws=draws, won_at_best=draws)
+        for cell, draws in zip(found, drawn, strict=True)
     ]
 
 
@@ -295,21 +336,25 @@ def gain_cell(
     draws : array, shape (B,)
         Mean gain in every resample.
     """
-    gain = float(gains.mean())
+    gain, won = float(gains.mean()), (draws > TIE).astype(float)
     lo, hi = (np.nan, np.nan) if np.isnan(gain) else interval(draws, rules().level)
     return Cell(
         *(place, first, second, gain, lo, hi, len(gains)),
         is_won=gain > TIE,
         is_sure=bool(lo > TIE),
         is_lost=bool(hi < -TIE),
-        won_draws=(draws > TIE).astype(float),
+        won_draws=won,
+        won_at_best=won,
     )
 
 
 def _without_draws(place: Place, first: str, gain: float, n: int, won: bool) -> Cell:
     nothing = np.empty(0)
-    return Cell(place, first, "", gain, np.nan, np.nan, n, won, False, False, nothing)
-
-
-def _with(cell: Cell, won_draws: Floats) -> Cell:
-    return Cell(**{**vars(cell), "won_draws": won_draws})
+    return Cell(
+        *(place, first, "", gain, np.nan, np.nan, n),
+        is_won=won,
+        is_sure=False,
+        is_lost=False,
+        won_draws=nothing,
+        won_at_best=nothing,
+    )

@@ -102,8 +102,9 @@ def load_pairs(results: Path | None = None) -> pd.DataFrame:
         better_lo, better_hi``. ``gain`` is the first system's mean advantage, positive
         if it is better (for MAE too), with its 95 % interval; ``p`` the two-sided
         bootstrap p-value over seeds and clips; ``p_seeds`` that of a paired t-test of
-        the seeds' gains, nan below three seeds; ``better`` the probability that a run
-        of the first beats a run of the second on a fresh draw of clips.
+        the seeds' gains, nan below three seeds; ``better`` the share of pairs of runs
+        in which the first beats the second on the real test split; its interval draws
+        runs and clips anew.
     """
     return load_table("pairs", results).reindex(columns=list(PAIR_COLUMNS))
 

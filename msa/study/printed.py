@@ -3,7 +3,9 @@
 A rule that the printed table fails asks for more than the paper showed. So every claim
 that compares systems is also put to the printed numbers: the same cells, won by the
 same sign, without seeds and intervals. The best rival is the best of those that the
-paper prints a number of; a cell without a number of the system counts for nobody.
+paper prints a number of; a cell without a number of the system counts for nobody. Nor
+does an F1 that is printed in other weights than those of the rule, as the audit of the
+printed F1 reads them (``results/audit/f1-systems.csv``): two weightings do not compare.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import numpy as np
 
 from msa.data.published import PRINTED_NAMES, published, system_of
 from msa.study.claims import At, Claim, Place, along, places, rates_of
+from msa.study.results import load_table
 from msa.study.stats import TIE
 from msa.train.metrics import METRICS
 
@@ -101,6 +104,15 @@ def _score(claim: Claim, place: Place, system: str, at: At) -> float:
     """Return one printed number by its table, the larger the better."""
     dataset, key = PRINTED_NAMES[place.dataset], place.metric.removesuffix("_swapped")
     tables = _numbers().get((claim.paper, dataset, system, key, at), {})
+    if "F1" in key:
+        weights = "swapped" if place.metric != key else "correct"
+        told = {
+            name: _weights().get((claim.paper, name, dataset, system))
+            for name in tables
+        }
+        tables = {
+            name: v for name, v in tables.items() if told[name] in (weights, "open")
+        }
     score = next(iter(tables.values()), np.nan)
     if any(" w/o " in name for name in claim.systems):
         # The full model stands in the table of the ablation once more.
@@ -126,6 +138,24 @@ def _numbers() -> dict[tuple[str, str, str, str, At], dict[str, float]]:
         name = (row.paper, row.dataset, system, key, at)
         found.setdefault(name, {}).setdefault(row.table, row.score)
     return found
+
+
+@cache
+def _weights() -> dict[tuple[str, str, str, str], str]:
+    """Return "correct", "swapped" or "open" by paper, table, data set and system.
+
+    Open is where both weightings give the printed numbers.
+    """
+    rows = load_table("audit/f1-systems").itertuples()
+    return {
+        (
+            row.paper,
+            row.table,
+            row.dataset,
+            system_of(row.paper, row.model),
+        ): row.reading
+        for row in rows
+    }
 
 
 def _table(claim: Claim) -> str:

@@ -452,11 +452,16 @@ def _by_modality(cells: Sequence[Cell]) -> str:
 
 
 def _share_interval(cells: Sequence[Cell]) -> tuple[float, float]:
-    """Return the interval of the share of won cells, all cells drawn together."""
-    drawn = [cell.won_draws for cell in cells]
-    if not all(draws.size for draws in drawn):
+    """Return the interval of the share of won cells, all cells drawn together.
+
+    Where there are several rivals, the lower bound takes a cell for won if every one is
+    beaten in a resample, the upper one if the hardest on the real clips is.
+    """
+    if not all(cell.won_draws.size for cell in cells):
         return np.nan, np.nan
-    return interval(np.mean(drawn, axis=0), rules().level)
+    least = interval(np.mean([c.won_draws for c in cells], axis=0), rules().level)
+    most = interval(np.mean([c.won_at_best for c in cells], axis=0), rules().level)
+    return least[0], most[1]
 
 
 def _effect_of(cell: Cell) -> dict[str, object]:
