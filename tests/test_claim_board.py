@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from itertools import product
 from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
@@ -9,10 +11,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from msa import cli
 from msa.data.paths import repo_root
 from msa.report import claims, compare, paper_figures
 from msa.report.claims import LinkedTable, board, effect, page_board, short_board
-from msa.study.claims import read_claims
+from msa.study.claims import (
+    config_of,
+    places,
+    rates_of,
+    read_claims,
+    rules,
+    run_fields,
+)
+from msa.study.grids import FILTERS, FIVE_SEEDS, study
 from msa.study.verdicts import CLAIM_COLUMNS, VERDICTS, is_current
 
 
@@ -82,6 +93,35 @@ def test_the_board_has_every_claim_with_page_and_command(stored):
     assert "python -m msa study run matrix-mosi" in page
     # A claim without a stored verdict says what to do.
     assert "no verdict is stored yet" in set(table.cells["Why"].str.partition(":")[0])
+
+
+@pytest.mark.parametrize(
+    "claim", [c for c in read_claims() if c.study], ids=lambda c: c.id
+)
+def test_the_command_of_a_claim_makes_all_its_runs_at_the_least_seeds(claim):
+    first, then = claims.command(claim, again=True).splitlines()
+    assert then == "python -m msa study publish"
+    words = shlex.split(first)
+    assert words[:5] == ["python", "-m", "msa", "study", "run"]
+    assert words[-1] == "--again"
+    options = cli._parser().parse_args(words[3:])
+    wanted = {name: getattr(options, name) for name in FILTERS}
+    made = {c.run_id for c in study(options.name).only(**wanted).configs}
+    view = "unaligned" if claim.features == "frame-level" else "clip-context"
+    for place in places(claim):
+        for system, rate in product(claim.systems, rates_of(place.at)):
+            for seed in FIVE_SEEDS[: rules().seeds]:
+                named = (place.dataset, view, system, rate, seed)
+                assert config_of(*named, **run_fields(claim)).run_id in made, named
+
+
+def test_what_holds_for_the_features_here_is_not_said_of_the_papers_own(stored):
+    name = {"id": "mfmb-text-richest", "verdict": "reproduced"}
+    stored({**name, "view": "clip-context"}, {**name, "view": "unaligned"})
+    for view, told in (("clip-context", True), ("unaligned", False)):
+        rows = page_board("papers/mfmb-table-2", view).cells.set_index("Verdict")
+        why = rows.loc["reproduced", "Why"]
+        assert ("clip-level summaries here" in why) is told
 
 
 def test_frame_level_verdicts_come_first_once_they_exist(stored):

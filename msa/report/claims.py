@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,8 +13,16 @@ import pandas as pd
 from msa.data.registry import FRAME_LEVEL
 from msa.report.labels import MISSING, printed
 from msa.report.tables import Table, no_marks
-from msa.study.claims import Claim, in_words, parse_system, read_claims, rules
-from msa.study.grids import in_view, study_names
+from msa.study.claims import (
+    Claim,
+    in_words,
+    parse_system,
+    places,
+    rates_of,
+    read_claims,
+    rules,
+)
+from msa.study.grids import FIVE_SEEDS, in_view, study, study_names
 from msa.study.printed import is_met, printed_cells
 from msa.study.stats import AGGREGATES
 from msa.study.verdicts import (
@@ -222,8 +231,10 @@ def _board(
         caption += " The weights of MWA/10 add up to 0.55, so a gain in it looks small."
     data = found.drop(columns="claim")
     commands = {
-        i: [command(claim, row_view)]
-        for i, (claim, row_view) in enumerate(zip(claims, found["view"], strict=True))
+        i: [command(claim, row["view"], again=row["published"] == row["needed"] > 0)]
+        for i, (claim, row) in enumerate(
+            zip(claims, found.to_dict("records"), strict=True)
+        )
         if claim.study or claim.kind in ("faster", "counts")
     }
     marks = no_marks(cells)
@@ -254,16 +265,47 @@ def effect(row: dict[str, object]) -> str:
     )
 
 
-def command(claim: Claim, view: str = "clip-context") -> str:
-    """Return the shell command that runs what a claim needs."""
+def command(claim: Claim, view: str = "clip-context", *, again: bool = False) -> str:
+    """Return the shell commands that make the numbers behind a claim.
+
+    Parameters
+    ----------
+    claim : Claim
+    view : str
+        Feature view of the runs; a claim on the papers' own features takes theirs.
+    again : bool
+        Whether to make runs again that are published.
+    """
     if claim.kind == "faster":
         return f"{MEASURE}\npython -m msa study publish"
     if claim.kind == "counts":
         checks = [f"python -m msa data check {name} --write" for name in claim.datasets]
         return "\n".join([*checks, "python -m msa study publish"])
+    if claim.features == "frame-level" and view not in FRAME_LEVEL:
+        view = FRAME_LEVEL[0]
     twin = in_view(claim.study, view)
     name = twin if twin in study_names() else claim.study
-    return f"python -m msa study run {name}\npython -m msa study publish"
+    part = shlex.join([*_part(claim, name), *(["--again"] if again else [])])
+    return f"python -m msa study run {name} {part}\npython -m msa study publish"
+
+
+def _part(claim: Claim, name: str) -> list[str]:
+    """Return the options that leave of a study what a claim needs."""
+    there = places(claim)
+    rates = [rate for place in there for rate in rates_of(place.at)]
+    wanted = {
+        "dataset": [place.dataset for place in there],
+        "model": [parse_system(system)[0] for system in claim.systems],
+        "missing_rate": [f"{rate:g}" for rate in sorted(set(rates))],
+        "seed": [str(seed) for seed in FIVE_SEEDS[: rules().seeds]],
+    }
+    configs = study(name).configs
+    options = []
+    for field, values in wanted.items():
+        in_all = {getattr(config, field) for config in configs}
+        if len(values := list(dict.fromkeys(values))) < len(in_all):
+            options += [f"--{field.replace('_', '-')}", *values]
+    return options
 
 
 def is_settled(row: Mapping[str, object]) -> bool:
@@ -300,8 +342,9 @@ def _why(row: dict[str, object]) -> str:
     printed = printed_cells(claim)
     if not is_met(claim, printed):
         told.append(ASKS_MORE.format(*printed))
-    if claim.caveat not in ("", row["reason"]):
-        told.append(f"Note: {claim.caveat}")
+    notes = [note for note in claim.notes(row["view"]) if note != row["reason"]]
+    if notes:
+        told.append(f"Note: {'; '.join(notes)}")
     return ". ".join(told) + "."
 
 
@@ -311,7 +354,7 @@ def _note(row: dict[str, object]) -> str:
     told = [] if is_settled(row) else ["unsettled"]
     if claim.kind == "restores":
         told.append(str(row["reason"]).rpartition("; ")[2])  # by modality
-    return "; ".join([*told, *([claim.caveat] if claim.caveat else [])]) or MISSING
+    return "; ".join([*told, *claim.notes(row["view"])]) or MISSING
 
 
 def rules_table(paper: str) -> Table:

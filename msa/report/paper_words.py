@@ -79,7 +79,10 @@ def state(page: str, cells: pd.DataFrame) -> str:
         lines += [f"```bash\n{commands}\n```"] if runs else []
     if source_.studies[:1] == ("matrix-mosi",):
         lines.append(
-            TUNED if set(cells["system"]) & set(CANDIDATES["mosi"]) else UNTUNED
+            TUNED
+            if view not in FRAME_LEVEL
+            and set(cells["system"]) & set(CANDIDATES["mosi"])
+            else UNTUNED
         )
     return "\n\n".join(lines)
 

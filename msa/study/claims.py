@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from msa.data.contract import MODALITIES
-from msa.data.registry import source
+from msa.data.registry import FRAME_LEVEL, source
 from msa.models.registry import MODELS, UnknownModel
 from msa.train.config import RunConfig
 from msa.train.metrics import METRICS, RATES, auilc, metric_keys, mwa
@@ -82,6 +82,7 @@ class Claim(BaseModel):
     table: str | None = None
     features: Literal["any", "frame-level"] = "any"
     caveat: str = ""
+    caveat_here: str = ""
 
     @model_validator(mode="after")
     def _complete(self) -> Claim:
@@ -100,6 +101,11 @@ class Claim(BaseModel):
         for system in self.systems:
             parse_system(system)
         return self
+
+    def notes(self, view: str) -> list[str]:
+        """Return what a reader of the verdict on a feature view has to know."""
+        own = [] if view in FRAME_LEVEL else [self.caveat_here]
+        return [note for note in (self.caveat, *own) if note]
 
     @property
     def systems(self) -> tuple[str, ...]:
