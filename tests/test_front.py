@@ -22,6 +22,7 @@ def decided(monkeypatch):
                     SimpleNamespace(paper=paper, kind="better") for paper, _ in pairs
                 ],
                 "verdict": [verdict for _, verdict in pairs],
+                "view": "clip-context",
             }
         )
         monkeypatch.setattr(front, "verdicts", lambda: frame)
@@ -50,7 +51,8 @@ def test_the_title_counts_what_is_decided(decided):
         ("MIT-FRNet", "not enough runs yet"),
     )
     assert front.verdict_of_the_title() == (
-        "of 3 claims decided by runs 1 reproduced, 1 consistent, 1 not reproduced"
+        "of 3 claims decided by runs on clip-context features 1 reproduced, "
+        "1 consistent, 1 not reproduced"
     )
     assert front.verdict_in_words("MFMB-Net") == (
         "of 2 claims 1 reproduced, 1 not reproduced"

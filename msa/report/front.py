@@ -9,11 +9,11 @@ from IPython.display import HTML
 
 from msa.data.published import PRINTED_NAMES, published
 from msa.data.registry import source
-from msa.report.claims import verdicts
+from msa.report.claims import DECIDED, verdicts
 from msa.report.duels import against_linear
 from msa.report.labels import fewest_to_most, main_runs, span
 from msa.study.results import load_runs
-from msa.study.verdicts import CONSISTENT, REFUTED, REPRODUCED, UNFINISHED, VERDICTS
+from msa.study.verdicts import UNFINISHED, VERDICTS
 
 PAPERS = {
     "MFMB-Net": "Tao et al., AAAI 2025",
@@ -44,13 +44,17 @@ def verdict_of_the_title() -> str:
 
     Claims on the size of the data sets, which no run decides, are left out.
     """
-    counts = _counts(None, by_runs=True)
-    total = sum(counts.values())
-    decided = counts[REPRODUCED] + counts[CONSISTENT] + counts[REFUTED]
+    found = verdicts()
+    found = found[[claim.kind != "counts" for claim in found["claim"]]]
+    counts = found["verdict"].value_counts().reindex(list(VERDICTS), fill_value=0)
+    total = len(found)
+    decided = sum(counts[verdict] for verdict in DECIDED)
     if decided < total / 2:
         return f"verdict open, {decided} of {total} claims decided"
-    told = ", ".join(f"{counts[v]} {v}" for v in (REPRODUCED, CONSISTENT, REFUTED))
-    return f"of {decided} claims decided by runs {told}"
+    told = ", ".join(f"{counts[verdict]} {verdict}" for verdict in DECIDED)
+    views = found.loc[found["verdict"].isin(DECIDED), "view"].unique()
+    features = " and ".join(views)
+    return f"of {decided} claims decided by runs on {features} features {told}"
 
 
 def cards() -> HTML:
@@ -96,12 +100,10 @@ def _bar(counts: dict[str, int]) -> str:
     return f'<div class="msa-bar" aria-hidden="true">{parts}</div>'
 
 
-def _counts(paper: str | None, *, by_runs: bool = False) -> dict[str, int]:
+def _counts(paper: str | None) -> dict[str, int]:
     found = verdicts()
     if paper is not None:
         found = found[[claim.paper == paper for claim in found["claim"]]]
-    if by_runs:
-        found = found[[claim.kind != "counts" for claim in found["claim"]]]
     return {v: int((found["verdict"] == v).sum()) for v in VERDICTS}
 
 
