@@ -32,6 +32,7 @@ _MENDABLE = {
     "msa.data.pickles": ("DataError",),
     "msa.data.registry": ("UnknownData",),
     "msa.data.text": ("EncoderError",),
+    "msa.models.base": ("OutputsError",),
     "msa.models.registry": ("UnknownModel",),
     "msa.train.config": ("ConfigError",),
     "msa.train.trainer": ("NonFiniteLoss",),

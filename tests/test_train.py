@@ -11,7 +11,8 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from torch import nn
 
 from msa.data.load import load
-from msa.models.base import Hyper, Model, Outputs
+from msa.models.base import Hyper, Model, Outputs, OutputsError
+from msa.models.finetune import FineTuned
 from msa.train.batches import prepare, shapes_of
 from msa.train.config import ConfigError, RunConfig
 from msa.train.run import build, run, splits_of
@@ -39,6 +40,21 @@ class TextMean(Model):
         mean = (batch.inputs["text"] * mask).sum(1) / mask.sum(1)
         scores = self.linear(mean)[:, 0]
         return Outputs(scores * math.nan if self.bad else scores)
+
+
+class Column(TextMean):
+    """Forgets that a linear map of width 1 leaves a column."""
+
+    def forward(self, batch):
+        return Outputs(super().forward(batch).prediction[:, None])
+
+
+class Unweighted(TextMean):
+    """Has a loss that its weights do not know."""
+
+    def forward(self, batch):
+        scores = super().forward(batch).prediction
+        return Outputs(scores, losses={"aux": scores.square().mean()})
 
 
 def test_run_ids_name_the_content():
@@ -213,6 +229,24 @@ def test_a_diverging_run_stops_and_says_where(demo_splits):
             seed=1,
             max_epochs=3,
         )
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (Column, r"Column predicts in the shape \(4, 1\) for 4 samples.*\[:, 0\]"),
+        (Unweighted, "Unweighted has no weight for the loss 'aux'.*have 'task': add"),
+    ],
+)
+def test_outputs_that_do_not_fit_are_refused_by_name(wrong, message, demo_splits):
+    split = demo_splits["train"]
+    model, batch = wrong(split.inputs["text"].shape[2]), split.batch(torch.arange(4))
+    with pytest.raises(OutputsError, match=message):
+        model.objective(batch, 1)
+    with pytest.raises(OutputsError, match=message):
+        FineTuned(nn.Identity(), model).checked(model(batch), batch)
+    with pytest.raises(OutputsError, match=wrong.__name__):
+        evaluate(model, demo_splits["test"])
 
 
 @pytest.mark.parametrize("model", ["MFMB-Net", "MIT-FRNet", "TFR-Net"])

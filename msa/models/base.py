@@ -177,6 +177,10 @@ class Outputs:
     losses: dict[str, Tensor] = field(default_factory=dict)
 
 
+class OutputsError(ValueError):
+    """A model returned what nothing can be trained or scored with."""
+
+
 Objective = Callable[[Batch, int], tuple[Tensor, dict[str, Tensor]]]
 """Maps a batch and an epoch to a total and its terms, as :meth:`Model.objective`."""
 
@@ -257,13 +261,44 @@ class Model(nn.Module):
             The weighted sum of all terms.
         terms : dict of str to scalar Tensor
             Every term before weighting, ``"task"`` first.
+
+        Raises
+        ------
+        OutputsError
+            If the model's outputs do not fit (:meth:`checked`).
         """
-        outputs = self(batch)
+        outputs = self.checked(self(batch), batch)
         task = self.task_loss(outputs.prediction, batch.labels)
         terms = {"task": task, **outputs.losses}
         weights = self.weights(epoch)
         total = torch.stack([weights[name] * terms[name] for name in terms]).sum()
         return total, terms
+
+    def checked(self, outputs: Outputs, batch: Batch) -> Outputs:
+        """Return outputs as they are, if they fit the batch and the loss weights.
+
+        Only shapes and names are looked at, which costs no look at the device.
+
+        Raises
+        ------
+        OutputsError
+            Naming the model, what does not fit and what to do.
+        """
+        name, shape = type(self).__name__, tuple(outputs.prediction.shape)
+        if shape != (count := len(batch.labels),):
+            raise OutputsError(
+                f"{name} predicts in the shape {shape} for {count} samples; it must be "
+                f"({count},), one score per sample: take away what is too much, such "
+                "as with prediction[:, 0]"
+            )
+        lacking = [t for t in ("task", *outputs.losses) if t not in self.loss_weights]
+        if lacking:
+            raise OutputsError(
+                f"{name} has no weight for the loss {', '.join(map(repr, lacking))}; "
+                f"its loss_weights have {', '.join(map(repr, self.loss_weights))}: add "
+                "what is missing there"
+            )
+        return outputs
 
     def begin_training(self, labels: Tensor) -> None:
         """Make ready for a training run; called once, before its first epoch.

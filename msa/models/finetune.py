@@ -52,6 +52,10 @@ class FineTuned(Model):
         """Return the model's own objective on the encoded batch."""
         return self.model.objective(self.encoded(batch), epoch)
 
+    def checked(self, outputs: Outputs, batch: Batch) -> Outputs:
+        """Return outputs if they fit the model, whose name an error then gives."""
+        return self.model.checked(outputs, batch)
+
     def task_loss(self, prediction: Tensor, labels: Tensor) -> Tensor:
         """Return the model's own task loss."""
         return self.model.task_loss(prediction, labels)

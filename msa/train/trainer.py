@@ -73,6 +73,11 @@ def evaluate(
         On the host, in row order; NaN for rows that are not predicted.
     terms : dict of str to float
         Every loss term and the weighted ``"total"``, averaged over samples.
+
+    Raises
+    ------
+    OutputsError
+        If the model's outputs do not fit (:meth:`msa.models.base.Model.checked`).
     """
     model.eval()
     predictions = torch.full((len(split),), math.nan, device=split.device)
@@ -80,7 +85,7 @@ def evaluate(
     weights = model.weights(epoch)
     sums: dict[str, Tensor] = defaultdict(lambda: torch.zeros((), device=split.device))
     for chosen, batch in split.by_length(EVALUATION_BATCH, model.trims_padding, rows):
-        outputs = model(batch)
+        outputs = model.checked(model(batch), batch)
         predictions[batch.index] = outputs.prediction
         task = model.task_loss(outputs.prediction, batch.labels)
         for name, value in {"task": task, **outputs.losses}.items():
