@@ -13,6 +13,7 @@ import nbformat
 import numpy as np
 import pytest
 import yaml
+from papermill.translators import PythonTranslator
 
 from msa.data.load import load
 from msa.data.paths import repo_root, results_dir
@@ -85,6 +86,15 @@ def test_a_parameters_cell_holds_explained_literals(page):
     # parameters_of refuses whatever is not a literal
     for parameter in parameters_of(jupytext.read(page)).values():
         assert parameter.help, f"{parameter.name} has no comment"
+
+
+@notebook
+def test_papermill_knows_every_parameter(page):
+    # It reads lines by a pattern, and calls a name that it did not find unknown.
+    cells = jupytext.read(page).cells
+    tagged = [c for c in cells if "parameters" in c.metadata.get("tags", [])]
+    known = [p.name for cell in tagged for p in PythonTranslator.inspect(cell)]
+    assert known == list(parameters_of(jupytext.read(page)))
 
 
 @notebook

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -118,6 +119,25 @@ def test_the_extension_is_part_of_the_configuration():
     assert "extra_extensions: [msa.report.site]" in (
         repo_root() / "_config.yml"
     ).read_text(encoding="utf-8")
+
+
+def test_a_parameter_that_is_empty_is_not_the_one_in_the_command():
+    cell = nbformat.v4.new_code_cell(
+        'view: str = ""\nrate: float = 0.5', metadata={"tags": ["parameters"]}
+    )
+    page = nbformat.v4.new_notebook(cells=[cell])
+    assert site.papermill_command("a.md", page).endswith("-k python3 -p rate 0.5")
+
+
+def test_every_printed_papermill_command_makes_the_folder_that_it_writes_to():
+    found = []
+    for page in (repo_root() / "README.md", *(repo_root() / "book").rglob("*.md")):
+        text = page.read_text(encoding="utf-8").replace("\\\n", " ")
+        for line in re.findall(r"^.*\| papermill - .*$", text, re.MULTILINE):
+            folder = Path(re.search(r"papermill - (\S+)", line)[1]).parent
+            assert folder == Path() or line.startswith(f"mkdir -p {folder} && "), page
+            found.append(page.name)
+    assert set(found) == {"README.md", "train.md"}
 
 
 def test_the_papermill_command_of_a_page_works(tmp_path):

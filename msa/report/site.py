@@ -161,7 +161,7 @@ def papermill_command(page: str, notebook: nbformat.NotebookNode) -> str:
     given = [
         f" -p {parameter.name} {parameter.default}"
         for parameter in parameters_of(notebook).values()
-        if isinstance(parameter.default, str | int | float)
+        if isinstance(parameter.default, str | int | float) and parameter.default != ""
     ]
     stem = Path(page).stem
     return (
