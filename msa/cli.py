@@ -19,6 +19,7 @@ from msa.commands import (
     data_check,
     notebook_run,
     show_list,
+    study_columns,
     study_publish,
     study_run,
     study_status,
@@ -41,6 +42,7 @@ _MENDABLE = {
     "msa.study.cluster": ("ClusterError",),
     "msa.study.publish": ("PublishError",),
     "msa.study.verify": ("NothingToVerify",),
+    "msa.report.columns": ("NoSuchFile",),
     "msa.report.notebook": ("NotebookError",),
     "msa.bench.timing": ("BenchError",),
     "msa.audit.tidy": ("RunsError",),
@@ -370,6 +372,23 @@ def _add_study(commands: argparse._SubParsersAction) -> None:
     )
     _add_store(publish)
     publish.set_defaults(command=study_publish)
+
+    columns = _add(
+        verbs,
+        "columns",
+        "say what the columns of the published files in results/ mean",
+        "  python -m msa study columns claims.csv pairs.csv\n"
+        "  python -m msa study columns",
+    )
+    columns.add_argument(
+        "files",
+        nargs="*",
+        metavar="FILE",
+        help="only of these files, with all of their columns in order (default: "
+        "everything that is written down)",
+    )
+    _add_json(columns)
+    columns.set_defaults(command=study_columns)
 
     verify = _add(
         verbs,

@@ -11,6 +11,7 @@ import json
 import math
 import re
 import sys
+import textwrap
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -337,6 +338,26 @@ def study_publish(options: argparse.Namespace) -> int:
             f"Not on this machine: {', '.join(done.unlabelled)}; their summaries stay "
             "as they were."
         )
+    return 0
+
+
+def study_columns(options: argparse.Namespace) -> int:
+    """Print what the columns of published files mean."""
+    from msa.report.columns import described, meanings
+
+    files = [name.removeprefix("results/") for name in options.files]
+    found = {name: described(name) for name in files} or meanings()
+    if options.json:
+        _print_json(found)
+        return 0
+    for name, columns in found.items():
+        print(name)
+        for column, meaning in columns.items():
+            indent = {"initial_indent": "  ", "subsequent_indent": " " * 6}
+            print(textwrap.fill(f"{column}: {meaning}", 88, **indent))
+        print()
+    if not files:
+        print("A * stands for any letters; what holds for more files stands first.")
     return 0
 
 

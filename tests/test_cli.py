@@ -55,6 +55,7 @@ def test_help_is_instant_and_names_every_command():
         ["study", "run"],
         ["study", "status"],
         ["study", "publish"],
+        ["study", "columns"],
         ["study", "verify"],
         ["data", "check"],
         ["notebook", "run"],

@@ -19,9 +19,10 @@ from msa.study.results import load_environments, published_ids, published_second
 FILES = {
     "runs.csv": "One row per run: configuration, scores of all splits, seconds, "
     "epochs, parameters, peak memory, environment.",
-    "summary.csv": "One row per system, rate and metric: n, mean, standard deviation "
-    "and 95 % interval.",
-    "aggregates.csv": "AUILC and MWA of every system that was run at all rates.",
+    "summary.csv": "One row per system, setting, rate and metric: n, mean, standard "
+    "deviation and 95 % interval.",
+    "aggregates.csv": "AUILC and MWA of every system and setting that was run at all "
+    "rates.",
     "evaluations.csv.gz": "Scores of runs that were tested at further missing rates "
     "and patterns than their own, one row per test and metric.",
     "epochs.csv.gz": "Validation and test scores after every epoch, of the runs that "
@@ -38,6 +39,7 @@ FILES = {
     "over seeds and test clips: both means, gain, interval and p-values.",
     "released.csv": "Differences between the papers' equations and their released "
     "code: scores of both and their difference, by switch, rate and metric.",
+    "README.md": "Where its files and their columns are described.",
     "environments.json": "What the runs ran on, by the identifier in runs.csv.",
     "benchmarks/": "Measured times, not of the runs themselves: epochs by system "
     "(models.csv), by missing rate (rates.csv) and by size (growth.csv), and runs per "
