@@ -396,7 +396,8 @@ def data_check(options: argparse.Namespace) -> int:
     if options.json:
         _print_json({name: t.to_dict("records") for name, t in tables.items()})
         return 0
-    print(f"{data.source.title}, {data.source.view}: valid. SHA-256 {data.sha256}\n")
+    print(f"{data.source.title}, {data.source.view}: valid. SHA-256 {data.sha256}")
+    print("".join(f"Note: {note}\n" for note in data.notes))
     for name, table in tables.items():
         if name in ("masks", "length_histogram"):
             continue  # for the book's pictures; --json has them

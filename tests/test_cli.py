@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 import sys
 
@@ -338,6 +339,21 @@ def test_data_check_prints_and_writes_the_passport(capsys, monkeypatch, tmp_path
         "valid": 100,
         "test": 150,
     }
+
+
+def test_data_check_notes_what_a_file_of_ones_own_is_not(
+    capsys, monkeypatch, tiny_file
+):
+    def spoil(content):
+        content["train"]["audio"][0, 0, 0] = np.nan
+
+    monkeypatch.setenv("MSA_DATA", str(tiny_file(spoil, view="unaligned")))
+    assert main(["data", "check", "mosi", "--view", "unaligned", "--no-text"]) == 0
+    told = capsys.readouterr().out
+    assert "\nNote: train audio: 1 value(s) not finite" in told
+    assert re.search(
+        r"\nNote: .*unaligned_50.pkl: SHA-256 .* is not the published", told
+    )
 
 
 def test_a_closed_pipe_is_no_error():

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from msa.data.load import load
+from msa.data.paths import repo_root
 from msa.data.pickles import DataError, RefusedPickle, read_pickle, unwrap
 
 
@@ -289,3 +290,34 @@ def test_the_label_range_is_the_data_sets_own(tiny_file):
 def test_a_file_that_is_not_the_layout_is_refused(tiny_file, content):
     with pytest.raises(DataError, match="dictionary"):
         load("mosi", root=tiny_file(content=content))
+
+
+@pytest.mark.parametrize(
+    ("dataset", "view"),
+    [("mosi", "unaligned"), ("mosi", "aligned"), ("sims", "unaligned")],
+)
+def test_the_page_lists_the_columns_that_a_file_of_ones_own_needs(
+    tiny_file, dataset, view
+):
+    page = (repo_root() / "book" / "data.md").read_text("utf-8")
+    _, _, section = page.partition("## Your own features")
+    rows = re.findall(r"^\| (`.*?`) \|", section, re.MULTILINE)
+    listed = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    if dataset != "sims":
+        listed -= {f"regression_labels_{m}" for m in "TAV"}
+    if view == "aligned":
+        listed -= {"audio_lengths", "vision_lengths"}
+
+    def keep_listed(content):
+        for columns in content.values():
+            for key in columns.keys() - listed:
+                del columns[key]
+
+    load(dataset, view, root=tiny_file(keep_listed, dataset, view))
+    for key in listed:
+
+        def forget(content, key=key):
+            del content["train"][key]
+
+        with pytest.raises(DataError, match=f"'{key}': the key is missing"):
+            load(dataset, view, root=tiny_file(forget, dataset, view))
