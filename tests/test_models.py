@@ -1,5 +1,6 @@
 """Every trained model: shapes, gradients, independence of padding and neighbours."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -7,12 +8,13 @@ import torch
 from torch import nn
 
 from msa.data.contract import MODALITIES, padding_mask
+from msa.data.paths import repo_root
 from msa.models.attention import Attention, causal_bias
 from msa.models.base import Batch, Shape
 from msa.models.layers import keep_mask
 from msa.models.mit_frnet import gaussian_kl, resample
 from msa.models.recurrent import BiRNN
-from msa.models.registry import MODELS, UnknownModel, model_entry
+from msa.models.registry import MODELS, ModelEntry, UnknownModel, model_entry
 from msa.models.steps import Steps
 from msa.models.transformer import EncoderBank
 
@@ -317,3 +319,19 @@ def test_unknown_names_are_refused_with_the_known_ones():
         model_entry("TFR-Net").resolve("mosi", "paper", {"widht": 3})
     with pytest.raises(UnknownModel, match="width"):
         model_entry("TFR-Net").resolve("mosi", "paper", {"width": "wide"})
+
+
+def test_the_system_that_the_book_shows_is_whole():
+    page = (repo_root() / "book" / "models" / "index.md").read_text("utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    names = {"__name__": "mean"}
+    exec(code, names)
+    entry = ModelEntry("Mean", names["MeanNetwork"], names["MeanHyper"], "the book")
+    batch = make_batch(LENGTHS)
+    model = entry.build(SHAPES, entry.resolve("demo", "paper", {"hidden": 5}))
+    total, terms = model.objective(batch, 1)
+    total.backward()
+    assert set(terms) == {"task", "small"}
+    assert all(bool((p.grad != 0).any()) for p in model.parameters())
+    alone = model(trimmed(rows_of(batch, [1]))).prediction
+    torch.testing.assert_close(model(batch).prediction[1:2], alone)
