@@ -9,6 +9,7 @@ import sys
 import types
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -54,6 +55,16 @@ def test_anything_but_arrays_and_containers_is_refused(function, name):
     stream = io.BytesIO(pickle.dumps(Calls(function, "x")))
     with pytest.raises(RefusedPickle, match=name):
         read_pickle(stream, "file.pkl")
+
+
+@pytest.mark.parametrize(
+    ("column", "name"),
+    [(torch.zeros(2), "torch"), (pd.Series([0.0, 1.0]), "pandas")],
+)
+def test_whose_own_file_is_refused_learns_what_to_save(tiny_file, column, name):
+    root = tiny_file(_replace("valid", "regression_labels", column))
+    with pytest.raises(RefusedPickle, match=rf"asks for {name}.* as numpy arrays$"):
+        load("mosi", root=root)
 
 
 class Forged:
@@ -271,6 +282,25 @@ def test_a_planted_error_is_found_and_named(tiny_file, name):
         load("mosi", root=tiny_file(edit))
     message = str(caught.value)
     assert [w for w in ["clip_context.pkl", *words] if w not in message] == [], message
+
+
+@pytest.mark.parametrize("dataset", ["mosi", "mosei"])
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda c: c.pop("valid"),
+        _drop("test", "audio"),
+        _set("test", "id", 0, "trainvideo$_$2"),
+        _replace("valid", "vision", np.ones((2, 4, 9), np.float32)),
+        _replace("test", "id", Calls(os.getcwd)),
+    ],
+)
+def test_an_error_tells_files_of_the_same_name_apart(tiny_file, edit, dataset):
+    root = tiny_file(edit, dataset=dataset, view="unaligned")
+    with pytest.raises(DataError) as caught:
+        load(dataset, "unaligned", root=root)
+    path = f"{dataset.upper()}/Processed/unaligned_50.pkl: "
+    assert str(caught.value).startswith(path)
 
 
 def test_a_nan_in_a_unimodal_label_of_sims_is_found(tiny_file):

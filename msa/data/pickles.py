@@ -152,7 +152,8 @@ class _Unpickler(pickle.Unpickler):
             raise RefusedPickle(
                 f"the pickle asks for {full}, which is neither a numpy array nor a "
                 "plain container; it was stopped there and nothing was executed. Do "
-                "not use this file: get it again from its makers"
+                "not use this file: get it again from its makers or, if it is your "
+                "own, save its arrays as numpy arrays"
             )
         return _ALLOWED[full]
 
@@ -445,7 +446,8 @@ def read_splits(
     path : Path
         The file.
     source : DataSource
-        What the file claims to be: its view and label range.
+        What the file claims to be: its view and label range, and its path below the
+        data folder, by which messages name it.
 
     Returns
     -------
@@ -463,25 +465,26 @@ def read_splits(
     DataError
         If the contents break the layout; the message names file, split, key and row.
     """
+    name = source.path  # two data sets have files of the same name
     with path.open("rb") as stream:
         # One open file for both, so that what was hashed is what is read.
         sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
         stream.seek(0)
-        content = read_pickle(stream, path.name)
+        content = read_pickle(stream, name)
     if not isinstance(content, dict):
         raise DataError(
-            f"{path.name}: expected a dictionary of splits, found {_kind(content)}"
+            f"{name}: expected a dictionary of splits, found {_kind(content)}"
         )
     splits, repairs = {}, []
-    for name in SPLITS:
-        columns = content.pop(name, None)  # a split's raw bytes go once it is read
+    for split in SPLITS:
+        columns = content.pop(split, None)  # a split's raw bytes go once it is read
         if not isinstance(columns, dict):
             problem = "is missing" if columns is None else f"is a {_kind(columns)}"
             raise DataError(
-                f"{path.name}: split {name!r} {problem}; the MMSA layout has a "
-                f"dictionary of columns for each of {', '.join(SPLITS)}"
+                f"{name}: split {split!r} {problem}; the MMSA layout has a dictionary "
+                f"of columns for each of {', '.join(SPLITS)}"
             )
-        splits[name] = _split(_Columns(path.name, name, columns, repairs), source)
-    _check_shapes(path.name, splits)
-    _check_ids(path.name, splits)
+        splits[split] = _split(_Columns(name, split, columns, repairs), source)
+    _check_shapes(name, splits)
+    _check_ids(name, splits)
     return splits, sha256, tuple(repairs)
