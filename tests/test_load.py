@@ -107,6 +107,17 @@ def test_padding_that_is_not_zero_is_cleared_and_noted(tiny_file):
     assert any("valid vision: 2 step(s) beyond" in note for note in data.notes)
 
 
+@pytest.mark.parametrize(("split", "noted"), [(None, True), ("valid", False)])
+def test_ids_that_name_no_video_are_noted(tiny_file, split, noted):
+    def rename(content):
+        for name, columns in content.items():
+            if name != split:
+                columns["id"] = [f"{name}_{row}" for row in range(len(columns["id"]))]
+
+    data = load("mosi", root=tiny_file(rename))
+    assert any("every clip counts as a video" in note for note in data.notes) == noted
+
+
 def test_another_checksum_is_a_note_and_is_recorded(tiny_file):
     root = tiny_file()
     data = load("mosi", root=root)

@@ -17,6 +17,9 @@ MODALITIES = ("text", "audio", "vision")
 
 SPLITS = ("train", "valid", "test")
 
+CLIP_SIGN = "$_$"
+"""What stands between video and clip in an id."""
+
 
 def padding_mask(lengths: Tensor, steps: int) -> Tensor:
     """Mark the real steps of right-padded sequences.
@@ -38,7 +41,7 @@ def padding_mask(lengths: Tensor, steps: int) -> Tensor:
 
 def video_of(clip: str) -> str:
     """Return the video that a clip id ``"<video>$_$<clip>"`` belongs to."""
-    return clip.split("$_$")[0]
+    return clip.split(CLIP_SIGN)[0]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from msa.data.contract import Split
+from msa.data.contract import CLIP_SIGN, Split
 from msa.data.paths import data_dir
 from msa.data.pickles import DataError, Repair, read_splits
 from msa.data.registry import DataSource, source, sources
@@ -33,8 +33,8 @@ class Dataset:
     standardised : bool
         Whether audio and vision were standardised with train statistics.
     notes : tuple of str
-        What a reader of results must know: repairs, and a checksum other than the
-        published one.
+        What a reader of results must know: repairs, ids that name no video, and a
+        checksum other than the published one.
     repairs : tuple of Repair
         What was repaired while reading, counted.
     """
@@ -101,6 +101,12 @@ def load(
     if standardise:
         splits = _standardised(splits)
     notes = [str(repair) for repair in repairs]
+    if not any(CLIP_SIGN in clip for split in splits.values() for clip in split.ids):
+        notes.append(
+            f"no id has {CLIP_SIGN!r} between video and clip: every clip counts as a "
+            "video of its own, so intervals draw single clips, which makes them too "
+            "narrow where clips share a video"
+        )
     if chosen.sha256 is not None and sha256 != chosen.sha256:
         # Not an error: makers publish corrected files.
         notes.append(
