@@ -7,6 +7,7 @@ where they are used, so that ``--help`` answers at once.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import math
 import re
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from msa.data.load import Dataset
+    from msa.data.registry import DataSource
     from msa.study.grids import Study
     from msa.study.store import RunStore
     from msa.train.config import RunConfig
@@ -82,10 +84,12 @@ def show_list(options: argparse.Namespace) -> int:
 
 def train(options: argparse.Namespace) -> int:
     """Train one model once, or show the stored run, and print its test metrics."""
+    from msa.data.registry import source
     from msa.study.store import StoreError
     from msa.train.run import run
 
     config = config_of(options)
+    tell = functools.partial(_warn, source(config.dataset, config.view))
     _check_device(options.device)
     store = _store(options)
     known = store.has(config.run_id) and not options.again
@@ -94,7 +98,7 @@ def train(options: argparse.Namespace) -> int:
             if not ours:
                 raise StoreError(f"another process computes run {config.run_id} now")
             progress = sys.stderr.isatty()
-            store.write(run(config, device=options.device, progress=progress))
+            store.write(run(config, options.device, progress, tell))
     record = store.read(config.run_id)
     if options.json:
         _print_json({**record, "command": config.command()})
@@ -387,6 +391,7 @@ def data_check(options: argparse.Namespace) -> int:
     from msa.data.passport import passport
 
     data = load(options.dataset, options.view)
+    _warn(data.source, *data.notes)
     tables = passport(data, None if options.no_text else _text_features(data))
     if options.write:
         from msa.study.publish import publish_passport
@@ -396,8 +401,10 @@ def data_check(options: argparse.Namespace) -> int:
     if options.json:
         _print_json({name: t.to_dict("records") for name, t in tables.items()})
         return 0
-    print(f"{data.source.title}, {data.source.view}: valid. SHA-256 {data.sha256}")
-    print("".join(f"Note: {note}\n" for note in data.notes))
+    print(
+        f"{data.source.title}, {data.source.view}: valid. SHA-256 {data.sha256}"
+        f"{_origin(data)}\n"
+    )
     for name, table in tables.items():
         if name in ("masks", "length_histogram"):
             continue  # for the book's pictures; --json has them
@@ -407,6 +414,14 @@ def data_check(options: argparse.Namespace) -> int:
         more = len(rows) - len(shown)
         print(f"... {more} more rows, see --json\n" if more else "")
     return 0
+
+
+def _origin(data: Dataset) -> str:
+    """Say whether a file is the published one; nothing of generated data."""
+    if data.source.sha256 is None:
+        return ""
+    is_published = data.source.is_published(data.sha256)
+    return f", {'' if is_published else 'not '}that of the published file"
 
 
 def _text_features(data: Dataset) -> dict[str, Any]:
@@ -471,14 +486,24 @@ def _check_device(device: str) -> None:
 
 
 def _check_inputs(configs: Sequence[RunConfig]) -> None:
-    """Fail once and before the start, not once per run, if data or encoder lack."""
+    """Look at data and encoders once and before the start, not once per run.
+
+    What is missing fails here, and notes of the data sets are told.
+    """
     from msa.data.load import load
     from msa.data.text import encoder_sha256
 
     for dataset, view in dict.fromkeys((c.dataset, c.view) for c in configs):
-        load(dataset, view)
+        data = load(dataset, view)
+        _warn(data.source, *data.notes)
     for encoder in dict.fromkeys(c.encoder for c in configs):
         encoder_sha256(encoder)
+
+
+def _warn(data: DataSource, *notes: str) -> None:
+    """Print notes of a data set as warnings, a line each."""
+    for note in notes:
+        print(f"warning: {data.title}, {data.view}: {note}", file=sys.stderr)
 
 
 def _encoder_is_here(name: str) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 import math
 import re
@@ -13,10 +15,13 @@ import pytest
 
 from msa import cli, commands
 from msa.cli import main
+from msa.data.registry import source
 from msa.study import grids
 from msa.study.runner import Outcome
 from msa.study.store import RunStore
+from msa.train import run as runs
 from msa.train.config import RunConfig
+from msa.train.trainer import NonFiniteLoss
 
 TRAIN = ["train", "--dataset", "demo", "--model", "constant"]
 
@@ -341,19 +346,91 @@ def test_data_check_prints_and_writes_the_passport(capsys, monkeypatch, tmp_path
     }
 
 
-def test_data_check_notes_what_a_file_of_ones_own_is_not(
-    capsys, monkeypatch, tiny_file
-):
-    def spoil(content):
-        content["train"]["audio"][0, 0, 0] = np.nan
+# --- data that are not what they are called -------------------------------------------
 
-    monkeypatch.setenv("MSA_DATA", str(tiny_file(spoil, view="unaligned")))
-    assert main(["data", "check", "mosi", "--view", "unaligned", "--no-text"]) == 0
-    told = capsys.readouterr().out
-    assert "\nNote: train audio: 1 value(s) not finite" in told
-    assert re.search(
-        r"\nNote: .*unaligned_50.pkl: SHA-256 .* is not the published", told
+MOSI = ["--dataset", "mosi", "--model", "constant"]
+
+
+@pytest.fixture
+def other_mosi(tiny_file, monkeypatch):
+    """A file of one's own in the place of CMU-MOSI, with a value to repair."""
+
+    def plant(content):
+        content["train"]["audio"][1, 0, 0] = np.nan
+
+    root = tiny_file(plant)
+    monkeypatch.setenv("MSA_DATA", str(root))
+    forget_data()
+    yield root / "mosi" / "clip_context.pkl"
+    forget_data()
+
+
+def forget_data():
+    for name in ("_dataset", "_prepared"):
+        getattr(runs, name).cache_clear()
+
+
+def warnings_in(text):
+    return [line for line in text.splitlines() if line.startswith("warning: ")]
+
+
+def tells_of_other_mosi(text):
+    start = "warning: CMU-MOSI, clip-context: "
+    repair, other = warnings_in(text)
+    return repair.startswith(f"{start}train audio: 1 value(s) not finite") and (
+        other.startswith(f"{start}mosi/clip_context.pkl: SHA-256 ")
     )
+
+
+def test_train_warns_of_its_data_before_it_trains(
+    store, other_mosi, capsys, monkeypatch
+):
+    assert main(["train", *MOSI]) == 0
+    assert tells_of_other_mosi(capsys.readouterr().err)
+
+    def diverges(*_):
+        raise NonFiniteLoss("epoch 1: train task = nan")
+
+    monkeypatch.setattr(runs, "_train", diverges)
+    assert main(["train", *MOSI, "--again"]) == 2
+    assert tells_of_other_mosi(capsys.readouterr().err)
+
+
+def test_a_study_warns_of_its_data_once(store, other_mosi, capsys, monkeypatch):
+    configs = grids.cells(["constant"], [0.0], [1, 2], dataset="mosi")
+    tiny = grids.Study("tiny", "Two constants", "For tests.", tuple(configs))
+    monkeypatch.setitem(grids._STUDIES, "tiny", lambda: tiny)
+    nothing = Outcome(total=2, left=2)
+    monkeypatch.setattr("msa.study.runner.run_study", lambda *_, **__: nothing)
+    assert main(["study", "run", "tiny"]) == 0
+    assert tells_of_other_mosi(capsys.readouterr().err)
+
+
+def test_data_check_says_whether_the_file_is_the_published_one(
+    other_mosi, capsys, monkeypatch
+):
+    monkeypatch.setattr("msa.data.passport.passport", lambda *_: {})
+    sha256 = hashlib.sha256(other_mosi.read_bytes()).hexdigest()
+    assert main(["data", "check", "mosi", "--no-text"]) == 0
+    captured = capsys.readouterr()
+    head = f"CMU-MOSI, clip-context: valid. SHA-256 {sha256}, "
+    assert captured.out == f"{head}not that of the published file\n\n"
+    assert tells_of_other_mosi(captured.err)
+
+    published = dataclasses.replace(source("mosi"), sha256=sha256)
+    monkeypatch.setattr("msa.data.load.source", lambda *_: published)
+    assert main(["data", "check", "mosi", "--no-text"]) == 0
+    captured = capsys.readouterr()
+    assert captured.out == f"{head}that of the published file\n\n"
+    assert len(warnings_in(captured.err)) == 1
+
+
+def test_data_that_are_as_they_should_be_make_no_noise(capsys, monkeypatch):
+    monkeypatch.setattr("msa.data.passport.passport", lambda *_: {})
+    assert main(["data", "check", "demo", "--no-text"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    assert "published" not in captured.out  # generated: there is nothing to compare
 
 
 def test_a_closed_pipe_is_no_error():

@@ -107,12 +107,8 @@ def load(
             "video of its own, so intervals draw single clips, which makes them too "
             "narrow where clips share a video"
         )
-    if chosen.sha256 is not None and sha256 != chosen.sha256:
-        # Not an error: makers publish corrected files.
-        notes.append(
-            f"{chosen.path}: SHA-256 {sha256} is not the published {chosen.sha256}; "
-            "results may differ from those of the published file"
-        )
+    if other := chosen.other_file(sha256):
+        notes.append(other)  # not an error: makers publish corrected files
     return Dataset(chosen, splits, sha256, standardise, tuple(notes), repairs)
 
 

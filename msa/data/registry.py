@@ -83,6 +83,19 @@ class DataSource:
         """Name of the data set as the field writes it, such as ``"CMU-MOSI"``."""
         return _TITLES[self.dataset]
 
+    def is_published(self, sha256: str) -> bool:
+        """Tell whether data of a SHA-256 are the published file; generated ones are."""
+        return self.sha256 in (None, sha256)
+
+    def other_file(self, sha256: str) -> str:
+        """Say that data are not the published file; empty where they are."""
+        if self.is_published(sha256):
+            return ""
+        return (
+            f"{self.path}: SHA-256 {sha256} is not the published {self.sha256}; "
+            "results may differ from those of the published file"
+        )
+
 
 def _entry(dataset: str, view: str, path: str | None, sha256: str | None) -> DataSource:
     sims = dataset == "sims"

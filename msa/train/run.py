@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -178,7 +179,12 @@ def _evaluated_rows(config: RunConfig, split: DeviceSplit) -> int:
     return split.complete(hyper.batch_size) if hyper.drop_last else len(split)
 
 
-def run(config: RunConfig, device: str = "cpu", progress: bool = False) -> RunRecord:
+def run(
+    config: RunConfig,
+    device: str = "cpu",
+    progress: bool = False,
+    tell: Callable[[str], None] | None = None,
+) -> RunRecord:
     """Run a configuration.
 
     On the CPU one thread is used, whatever the machine has: sums are then taken in the
@@ -193,6 +199,9 @@ def run(config: RunConfig, device: str = "cpu", progress: bool = False) -> RunRe
         ``"cpu"`` or ``"cuda"``.
     progress : bool
         Whether to show a progress bar over epochs.
+    tell : callable, optional
+        Called with every note of the data set (:class:`msa.data.load.Dataset`) before
+        the training.
 
     Raises
     ------
@@ -215,6 +224,8 @@ def run(config: RunConfig, device: str = "cpu", progress: bool = False) -> RunRe
     model = build(config)
     data = _dataset(config.dataset, config.view)
     clock.append(time.perf_counter())
+    for note in data.notes if tell else ():
+        tell(note)
     watch = _Watch(config, model, splits)
     history, parameters = _train(config, model, splits, device, progress, watch)
     clock.append(time.perf_counter())

@@ -242,5 +242,5 @@ def _check_finite(epoch: int, **splits: dict[str, float]) -> None:
     if bad:
         raise NonFiniteLoss(
             f"epoch {epoch}: {'; '.join(bad)}. The run was stopped; a lower learning "
-            "rate or a look at the data set's notes may help."
+            "rate may help, or a look at what `python -m msa data check` warns of."
         )
