@@ -89,7 +89,8 @@ def train(options: argparse.Namespace) -> int:
     from msa.train.run import run
 
     config = config_of(options)
-    tell = functools.partial(_warn, source(config.dataset, config.view))
+    data = source(config.dataset, config.view)
+    tell = functools.partial(_warn, data)
     _check_device(options.device)
     store = _store(options)
     known = store.has(config.run_id) and not options.again
@@ -100,10 +101,14 @@ def train(options: argparse.Namespace) -> int:
             progress = sys.stderr.isatty()
             store.write(run(config, options.device, progress, tell))
     record = store.read(config.run_id)
+    made_on = record.get("environment", {}).get("data_sha256")
+    if known and made_on and (other := data.other_file(made_on)):
+        tell(other)
     if options.json:
         _print_json({**record, "command": config.command()})
-    else:
-        _print_run(config, record, _stored(record, options.device) if known else "")
+        return 0
+    stored = _stored(config, record, options.device) if known else ""
+    _print_run(config, record, stored)
     return 0
 
 
@@ -135,15 +140,35 @@ def _beyond(options: argparse.Namespace) -> dict[str, Any]:
     return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
 
 
-def _stored(record: dict[str, Any], asked: str) -> str:
-    """Say that a run was stored before, and where it was made if not where asked."""
+def _stored(config: RunConfig, record: dict[str, Any], asked: str) -> str:
+    """Say that a run was stored before, and what it was made on if not what is here."""
     place = record.get("environment", {})
     made = place.get("device", asked)
-    if made == asked:
-        return ", stored before"
+    told = ", stored before"
+    if made != asked:
+        told += (
+            f" from a run on {made} ({place.get('device_name')}), not on {asked} "
+            "(--again makes it there)"
+        )
+    return told + _on_other_data(config, place.get("data_sha256"))
+
+
+def _on_other_data(config: RunConfig, made_on: str | None) -> str:
+    """Say that a stored run was made on data that are not here; empty if they are."""
+    from msa.data.registry import source
+    from msa.study.verify import data_sha256
+
+    if made_on is None:
+        return ""
+    here = data_sha256(config.dataset, config.view)
+    if here is None:
+        file = source(config.dataset, config.view).path
+        return f", made on data that are not here now (no {file})"
+    if here == made_on:
+        return ""
     return (
-        f", stored before from a run on {made} ({place.get('device_name')}), not on "
-        f"{asked} (--again makes it there)"
+        f", made on other data (SHA-256 {made_on[:12]}…) than are here now "
+        f"({here[:12]}…; --again makes it on these)"
     )
 
 

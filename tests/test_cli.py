@@ -396,13 +396,48 @@ def test_train_warns_of_its_data_before_it_trains(
     assert tells_of_other_mosi(capsys.readouterr().err)
 
 
+def test_a_stored_run_of_other_data_is_told_as_such(store, other_mosi, capsys):
+    assert main(["train", *MOSI]) == 0
+    capsys.readouterr()
+    before = hashlib.sha256(other_mosi.read_bytes()).hexdigest()[:12]
+    assert main(["train", *MOSI]) == 0
+    told = capsys.readouterr()
+    assert ", stored before: no epochs" in told.out
+    assert [before in line for line in warnings_in(told.err)] == [True]
+
+    other_mosi.write_bytes(b"broken")
+    now = hashlib.sha256(b"broken").hexdigest()[:12]
+    assert main(["train", *MOSI]) == 0
+    assert (
+        f"stored before, made on other data (SHA-256 {before}…) than are here now "
+        f"({now}…; --again makes it on these): no epochs"
+    ) in capsys.readouterr().out
+
+    other_mosi.unlink()
+    assert main(["train", *MOSI]) == 0
+    assert (
+        "stored before, made on data that are not here now (no mosi/clip_context.pkl):"
+    ) in capsys.readouterr().out
+
+
+def test_a_stored_run_that_names_no_data_is_not_accused(store, capsys):
+    assert main(TRAIN) == 0
+    (run_id,) = store.ids()
+    for made_on, told in ((None, "before: "), ("0" * 64, "before, made on other data")):
+        place = {"data_sha256": made_on}
+        store.write({**store.read(run_id), "environment": place})
+        capsys.readouterr()
+        assert main(TRAIN) == 0
+        assert told in capsys.readouterr().out
+
+
 def test_a_study_warns_of_its_data_once(store, other_mosi, capsys, monkeypatch):
     configs = grids.cells(["constant"], [0.0], [1, 2], dataset="mosi")
-    tiny = grids.Study("tiny", "Two constants", "For tests.", tuple(configs))
-    monkeypatch.setitem(grids._STUDIES, "tiny", lambda: tiny)
+    tiny = grids.Study("noted", "Two constants", "For tests.", tuple(configs))
+    monkeypatch.setitem(grids._STUDIES, "noted", lambda: tiny)
     nothing = Outcome(total=2, left=2)
     monkeypatch.setattr("msa.study.runner.run_study", lambda *_, **__: nothing)
-    assert main(["study", "run", "tiny"]) == 0
+    assert main(["study", "run", "noted"]) == 0
     assert tells_of_other_mosi(capsys.readouterr().err)
 
 

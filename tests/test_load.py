@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from msa.data import paths
-from msa.data.load import MissingData, load
+from msa.data.load import MissingData, checksum, load
 from msa.data.pickles import DataError
 from msa.data.registry import UnknownData, default_view, source, sources
 
@@ -124,6 +124,16 @@ def test_another_checksum_is_a_note_and_is_recorded(tiny_file):
     content = (root / "mosi" / "clip_context.pkl").read_bytes()
     assert data.sha256 == hashlib.sha256(content).hexdigest()
     assert [n for n in data.notes if data.sha256 in n and data.source.sha256 in n]
+
+
+def test_the_checksum_is_had_without_the_data(tiny_file):
+    root = tiny_file()
+    assert checksum("mosi", root=root) == load("mosi", root=root).sha256
+    (root / "mosi" / "clip_context.pkl").write_bytes(b"broken")
+    assert checksum("mosi", root=root) == hashlib.sha256(b"broken").hexdigest()
+    with pytest.raises(MissingData, match="unaligned_50"):
+        checksum("mosi", "unaligned", root=root)
+    assert checksum("demo") == load("demo").sha256
 
 
 def test_standardising_uses_real_train_steps_only(tiny_file):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -85,17 +86,10 @@ def load(
     """
     chosen = source(dataset, view)
     if chosen.path is None:
-        # Only the demo set needs its grammar and a tokenizer.
-        from msa.data.demo import DEMO_SEED, demo_sha256, make_demo
-
-        demo = make_demo(DEMO_SEED)
-        splits, sha256, repairs = demo.splits, demo_sha256(demo), ()
+        splits, sha256 = _generated()
+        repairs = ()
     else:
-        folder = Path(root) if root is not None else data_dir()
-        path = folder / chosen.path
-        if not path.is_file():
-            raise MissingData(_missing(chosen, folder))
-        splits, sha256, repairs = read_splits(path, chosen)
+        splits, sha256, repairs = read_splits(_file(chosen, root), chosen)
     if standardise is None:
         standardise = chosen.view in ("clip-context", "synthetic")
     if standardise:
@@ -110,6 +104,46 @@ def load(
     if other := chosen.other_file(sha256):
         notes.append(other)  # not an error: makers publish corrected files
     return Dataset(chosen, splits, sha256, standardise, tuple(notes), repairs)
+
+
+def checksum(
+    dataset: str, view: str | None = None, *, root: Path | str | None = None
+) -> str:
+    """Return the SHA-256 that :func:`load` gives, of a file without reading the data.
+
+    Parameters
+    ----------
+    dataset, view, root
+        As in :func:`load`.
+
+    Raises
+    ------
+    UnknownData, MissingData
+        As :func:`load` does. What is in the file is not looked at.
+    """
+    chosen = source(dataset, view)
+    if chosen.path is None:
+        return _generated()[1]
+    with _file(chosen, root).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _generated() -> tuple[dict[str, Split], str]:
+    """Return the demo set and the SHA-256 of its content."""
+    # Only the demo set needs its grammar and a tokenizer.
+    from msa.data.demo import DEMO_SEED, demo_sha256, make_demo
+
+    demo = make_demo(DEMO_SEED)
+    return demo.splits, demo_sha256(demo)
+
+
+def _file(wanted: DataSource, root: Path | str | None) -> Path:
+    """Return the file of a source that has one, if it is there."""
+    folder = Path(root) if root is not None else data_dir()
+    path = folder / wanted.path
+    if not path.is_file():
+        raise MissingData(_missing(wanted, folder))
+    return path
 
 
 def _missing(wanted: DataSource, folder: Path) -> str:

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from msa.data.load import MissingData, load
+from msa.data.load import MissingData, checksum
 from msa.data.text import EncoderError, encoder_sha256
 from msa.study.layout import seconds_of
 from msa.study.results import (
@@ -118,7 +118,7 @@ def choose(runs: pd.DataFrame, count: int) -> pd.DataFrame:
 def data_sha256(dataset: str, view: str) -> str | None:
     """Return the SHA-256 of a data set here; None if it is not here."""
     try:
-        return load(dataset, view).sha256
+        return checksum(dataset, view)
     except MissingData:
         return None
 
@@ -141,8 +141,7 @@ def repeatable(
     made_on : mapping
         The environment that it was made on.
     data_here : callable
-        As :func:`data_sha256`, which reads the data set; for many runs one that
-        remembers.
+        As :func:`data_sha256`, which reads the file; for many runs one that remembers.
     """
     if made_on.get("device") != "cpu" or not _is_current(row):
         return False
