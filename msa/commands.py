@@ -86,12 +86,13 @@ def train(options: argparse.Namespace) -> int:
     """Train one model once, or show the stored run, and print its test metrics."""
     from msa.data.registry import source
     from msa.study.store import StoreError
+    from msa.train.environment import check_device
     from msa.train.run import run
 
     config = config_of(options)
     data = source(config.dataset, config.view)
     tell = functools.partial(_warn, data)
-    _check_device(options.device)
+    check_device(options.device)
     store = _store(options)
     known = store.has(config.run_id) and not options.again
     if not known:
@@ -233,13 +234,14 @@ def study_run(options: argparse.Namespace) -> int:
     """Run what a study still lacks."""
     from msa.study.results import published_ids, published_seconds
     from msa.study.runner import duration, run_study
+    from msa.train.environment import check_device
 
     found = _part_of_study(options)
     store = _store(options)
     published = frozenset() if options.again else published_ids()
     configs = [c for c in found.configs if c.run_id not in published]
     if options.scheduler is None:  # a cluster may have what is not here
-        _check_device(options.device)
+        check_device(options.device)
         _check_inputs([c for c in configs if not store.has(c.run_id)])
     outcome = run_study(
         configs,
@@ -496,18 +498,6 @@ def _overrides(pairs: Iterable[str]) -> dict[str, Any]:
         except json.JSONDecodeError:
             values[key] = text
     return values
-
-
-def _check_device(device: str) -> None:
-    if device == "cpu":
-        return
-    import torch
-
-    if not torch.cuda.is_available():
-        raise UsageError(
-            "--device cuda: PyTorch finds no usable GPU here "
-            f"(torch {torch.__version__}); use --device cpu"
-        )
 
 
 def _check_inputs(configs: Sequence[RunConfig]) -> None:

@@ -217,8 +217,11 @@ def test_a_damaged_store_file_is_named(store, capsys):
 
 def test_cuda_without_a_gpu_is_refused(store, capsys, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    assert main([*TRAIN, "--device", "cuda"]) == 2
-    assert "use --device cpu" in capsys.readouterr().err
+    for command in (TRAIN, ["study", "run", "demo"]):
+        assert main([*command, "--device", "cuda"]) == 2
+        told = capsys.readouterr().err
+        assert told.startswith("error: device 'cuda': PyTorch finds no usable GPU here")
+    assert store.ids() == []
 
 
 def test_our_own_mistakes_keep_their_traceback(monkeypatch):

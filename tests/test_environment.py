@@ -14,6 +14,8 @@ import pytest
 import torch
 
 from msa.train import environment as env
+from msa.train.config import RunConfig
+from msa.train.run import run
 
 
 def test_versions_device_and_threads():
@@ -26,6 +28,28 @@ def test_versions_device_and_threads():
     text = json.dumps(found)
     assert platform.node() not in text
     assert f"/{getpass.getuser()}" not in text
+
+
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [
+        ("cuda", "device 'cuda': PyTorch finds no usable GPU here"),
+        ("cuda:1", "device 'cuda:1': PyTorch finds no usable GPU here"),
+        ("gpu", "there is no device 'gpu'; choose cpu or cuda"),
+    ],
+)
+def test_a_run_refuses_a_device_that_is_not_here(monkeypatch, device, message):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    config = RunConfig.resolve(dataset="demo", model="constant")
+    with pytest.raises(env.DeviceError, match=message):
+        run(config, device=device)
+
+
+def test_devices_that_are_here_pass(monkeypatch):
+    env.check_device("cpu")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    env.check_device("cuda")
+    env.check_device("cuda:0")
 
 
 def git(folder, *arguments):
@@ -76,6 +100,8 @@ def test_a_copy_without_its_git_folder_is_told_its_commit(tmp_path, monkeypatch)
 PEAK = """
 import numpy as np
 from msa.train import environment as env
+from msa.train.config import RunConfig
+from msa.train.run import run
 if not env.reset_peak_memory():
     print("cannot")
 else:

@@ -38,6 +38,32 @@ _MALLOC = {
 }
 
 
+class DeviceError(ValueError):
+    """A device that is not here; the message says what to do."""
+
+
+def check_device(device: str) -> None:
+    """Refuse a GPU that PyTorch could only fail on later, in words of its own.
+
+    Parameters
+    ----------
+    device : str
+        Device of a run, such as ``"cpu"`` or ``"cuda:0"``.
+
+    Raises
+    ------
+    DeviceError
+        If there is no such device, or no usable GPU.
+    """
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+        raise DeviceError(f"there is no device {device!r}; choose cpu or cuda")
+    if device != "cpu" and not torch.cuda.is_available():
+        raise DeviceError(
+            f"device {device!r}: PyTorch finds no usable GPU here (torch "
+            f"{torch.__version__}); take the device cpu"
+        )
+
+
 def environment(device: str = "cpu") -> dict[str, str | int | bool | None]:
     """Describe what the current process runs on.
 

@@ -28,6 +28,7 @@ from msa.train.batches import (
 )
 from msa.train.config import MIXED_RATES, MIXED_VALID_RATES, ConfigError, RunConfig
 from msa.train.environment import (
+    check_device,
     environment,
     keep_freed_memory,
     peak_memory_mb,
@@ -205,6 +206,8 @@ def run(
 
     Raises
     ------
+    DeviceError
+        If there is no such device here.
     DataError, EncoderError
         If data or encoder are missing or damaged.
     ConfigError
@@ -212,6 +215,7 @@ def run(
     NonFiniteLoss
         If training diverges.
     """
+    check_device(device)
     if device == "cpu":
         torch.set_num_threads(1)
         torch.set_flush_denormal(True)
