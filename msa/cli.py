@@ -371,6 +371,12 @@ def _add_study(commands: argparse._SubParsersAction) -> None:
         metavar="NAME",
         help="only the runs of these studies (default: every run in the store)",
     )
+    publish.add_argument(
+        "--other-data",
+        action="store_true",
+        help="also take runs on another file than the published one of their data set; "
+        "captions then say so (a folder for such results: MSA_RESULTS)",
+    )
     _add_store(publish)
     publish.set_defaults(command=study_publish)
 

@@ -13,8 +13,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from msa.cli import main
 from msa.data.files import write_atomically
 from msa.data.load import load
+from msa.data.registry import source
 from msa.study import layout, results
 from msa.study.layout import CONFIG_COLUMNS, CURVE_COLUMNS, setting
 from msa.study.publish import PublishError, publish, publish_passport
@@ -243,14 +245,14 @@ def test_without_the_data_summaries_stay_as_published(
 def test_runs_on_other_data_are_refused(store, folder):
     own = load("mosi").sha256
     store.write(record(environment={"data_sha256": own}))
-    publish(store, folder)
+    publish(store, folder, other_data=True)
     before = contents(folder)
     stale = record(error=0.5, curves=3, environment={"data_sha256": "0" * 64})
     store.write(stale)
     with pytest.raises(
         PublishError, match=f"other data .*{own[:12]}.*{stale['run_id']}"
     ) as caught:
-        publish(store, folder)
+        publish(store, folder, other_data=True)
     assert contents(folder) == before
     assert "from the store, then run" in str(caught.value)  # its row is a good one
 
@@ -260,11 +262,42 @@ def test_published_runs_on_other_data_are_refused(store, folder, tmp_path, monke
     store.write(stale)
     with monkeypatch.context() as elsewhere:
         elsewhere.setenv("MSA_DATA", str(tmp_path / "nothing here"))
-        publish(store, folder)  # nothing to compare with
+        publish(store, folder, other_data=True)  # nothing here to compare with
     before = contents(folder)
     with pytest.raises(PublishError, match=f"{stale['run_id']}.* rows from runs.csv"):
         publish(RunStore(tmp_path / "second"), folder)
     assert contents(folder) == before
+
+
+def test_a_file_that_only_bears_the_name_is_refused(store, folder):
+    own, official = load("mosi").sha256, source("mosi").sha256
+    runs = [record(seed=seed, environment={"data_sha256": own}) for seed in (1, 2)]
+    for run in runs:
+        store.write(run)
+    store.write(record(seed=3))  # says nothing of its data
+    with pytest.raises(PublishError) as caught:
+        publish(store, folder)
+    told = str(caught.value)
+    assert told.startswith("2 run(s) on CMU-MOSI (clip-context) were made on a file")
+    for part in (own, official, runs[0]["run_id"], runs[1]["run_id"], "--other-data"):
+        assert part in told
+    assert contents(folder) == {}
+    assert publish(store, folder, other_data=True).total == 3
+
+
+def test_the_published_file_needs_no_word(store, folder, monkeypatch, tmp_path):
+    monkeypatch.setenv("MSA_DATA", str(tmp_path / "nothing here"))
+    store.write(record(environment={"data_sha256": source("mosi").sha256}))
+    assert publish(store, folder).total == 1
+
+
+def test_the_command_takes_other_data_only_when_told(store, folder, monkeypatch):
+    monkeypatch.setenv("MSA_RESULTS", str(folder))
+    store.write(record(environment={"data_sha256": load("mosi").sha256}))
+    command = ["study", "publish", "--store", str(store.path)]
+    assert main(command) == 2
+    assert main([*command, "--other-data"]) == 0
+    assert len(results.load_runs(results=folder)) == 1
 
 
 def test_lost_predictions_are_named(store, folder):

@@ -23,6 +23,7 @@ import pandas as pd
 from msa.data.contract import Split
 from msa.data.load import MissingData, load
 from msa.data.paths import results_dir
+from msa.data.registry import source
 from msa.study.layout import (
     AGGREGATE_COLUMNS,
     AS_JSON,
@@ -90,6 +91,8 @@ def publish(
     store: RunStore,
     results: Path | None = None,
     run_ids: Collection[str] | None = None,
+    *,
+    other_data: bool = False,
 ) -> Publication:
     """Merge finished runs into the published results.
 
@@ -101,6 +104,9 @@ def publish(
         Folder of published results; the repository's when left out.
     run_ids : collection of str, optional
         Only these runs, as far as they are stored; all when left out.
+    other_data : bool
+        Whether to take runs that were made on another file than the published one of
+        their data set and view. Captions say so then.
 
     Returns
     -------
@@ -111,19 +117,25 @@ def publish(
     StoreError
         If a stored run cannot be read.
     PublishError
-        If runs were made on other data than the data set on this machine, or if
-        predictions are lost. Nothing is changed then.
+        If runs were made on other data than the data set on this machine, or on
+        another file than the published one without ``other_data``, or if predictions
+        are lost. Nothing is changed then.
     """
     folder = Folder(results or results_dir())
     with folder.exclusive():
-        return _publish(store, folder, run_ids)
+        return _publish(store, folder, run_ids, other_data)
 
 
 def _publish(
-    store: RunStore, folder: Folder, run_ids: Collection[str] | None
+    store: RunStore,
+    folder: Folder,
+    run_ids: Collection[str] | None,
+    other_data: bool,
 ) -> Publication:
     wanted = [i for i in store.ids() if run_ids is None or i in run_ids]
     records = [store.read(run_id) for run_id in wanted]
+    if not other_data:
+        _check_files(records)
 
     environments = json.loads(folder.read("environments.json") or b"{}")
     rows = {row["run_id"]: row for row in text_rows(folder.read("runs.csv"))}
@@ -369,6 +381,34 @@ def _estimate_row(found: Estimate, seeds: pd.Series) -> dict[str, Any]:
     return {**asdict(found), "seeds": " ".join(map(str, sorted(set(seeds))))}
 
 
+def _check_files(records: Sequence[Mapping]) -> None:
+    """Refuse runs on a file that only bears the name of a published one."""
+    files = {record["run_id"]: _file_of(record) for record in records}
+    for dataset, view, sha256 in sorted(set(files.values())):
+        data = source(dataset, view)
+        if not sha256 or data.is_published(sha256):
+            continue
+        own = [i for i, file in files.items() if file == (dataset, view, sha256)]
+        raise PublishError(
+            f"{len(own)} run(s) on {data.title} ({view}) were made on a file with the "
+            f"SHA-256 {sha256}; the published {data.path} has {data.sha256}. Nothing "
+            f"was published of {_some(own)}. Get the published file, remove their "
+            "files from the store and run them again. If their file is meant, such as "
+            "a corrected one, publish with --other-data: captions then say that it is "
+            "not the published one. MSA_RESULTS names a folder for such results"
+        )
+
+
+def _file_of(record: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Return data set, view and SHA-256 of a run; empty where it is not known."""
+    sha256 = record.get("environment", {}).get("data_sha256") or ""
+    return record["config"]["dataset"], record["config"]["view"], sha256
+
+
+def _some(run_ids: Sequence[str]) -> str:
+    return f"{', '.join(run_ids[:5])}{', …' if len(run_ids) > 5 else ''}"
+
+
 def _check_data(
     runs: pd.DataFrame,
     sha256: str,
@@ -386,7 +426,6 @@ def _check_data(
         raise PublishError(
             f"{len(other)} run(s) on {first['dataset']} ({first['view']}) were made on "
             f"other data than is here now (SHA-256 {sha256[:12]}…): "
-            f"{', '.join(other['run_id'][:5])}"
-            f"{', …' if len(other) > 5 else ''}. Nothing was published. Remove their "
+            f"{_some(other['run_id'].tolist())}. Nothing was published. Remove their "
             f"files from the store{rows}, then run them again"
         )
