@@ -10,6 +10,7 @@ import nbformat
 import numpy as np
 import pytest
 
+from msa.data.load import checksum
 from msa.data.text import EncoderError, encoder_folder
 from msa.report.notebook import run_notebook
 from msa.study.claims import claim, config_of
@@ -89,7 +90,7 @@ def fake_record(system: str, seed: int, noise: float) -> dict:
         "seconds": {"train": 1.0},
         "parameters": 1,
         "peak_memory_mb": 1.0,
-        "environment": {},
+        "environment": {"data_sha256": checksum("mosi", "unaligned")},
     }
 
 
@@ -120,7 +121,7 @@ def test_a_frame_level_claim_is_decided_by_its_unchanged_page(home):
     for number, system in enumerate(claim(CLAIM).systems):
         for seed in (1111, 111, 11111):
             store.write(fake_record(system, seed, 0.2 if number == 0 else 2.5))
-    publish(store)
+    publish(store, other_data=True)
     publish_verdicts()
     publish_pairs()
     verdicts = load_verdicts().set_index(["id", "view"])["verdict"]
@@ -134,7 +135,8 @@ def test_a_frame_level_claim_is_decided_by_its_unchanged_page(home):
         for cell in nbformat.read(output, as_version=4).cells
         for out in cell.get("outputs", [])
     )
-    assert "unaligned frame-level features" in shown
+    assert "Ours: unaligned frame-level features, CMU-MOSI not from the pub" in shown
+    assert "frozen text encoders, CMU-MOSI not from the published file)" in shown
     assert "Not the papers" not in shown
     assert "56 of 112 printed cells" in shown
     assert "CMU-MOSI 56 of 56, CMU-MOSEI 0 of 56" in shown

@@ -283,12 +283,14 @@ def test_a_file_that_only_bears_the_name_is_refused(store, folder):
         assert part in told
     assert contents(folder) == {}
     assert publish(store, folder, other_data=True).total == 3
+    assert results.on_other_data(folder) == {("mosi", "clip-context")}
 
 
 def test_the_published_file_needs_no_word(store, folder, monkeypatch, tmp_path):
     monkeypatch.setenv("MSA_DATA", str(tmp_path / "nothing here"))
     store.write(record(environment={"data_sha256": source("mosi").sha256}))
     assert publish(store, folder).total == 1
+    assert results.on_other_data(folder) == frozenset()
 
 
 def test_the_command_takes_other_data_only_when_told(store, folder, monkeypatch):
@@ -330,6 +332,7 @@ def test_a_study_selects_its_runs(store, folder):
 
 
 def test_an_empty_folder_gives_empty_frames(folder):
+    assert results.on_other_data(folder) == frozenset()
     assert results.load_runs(results=folder).empty
     assert "missing_rate" in results.load_runs(results=folder)
     assert "mean" in results.load_summary(results=folder)

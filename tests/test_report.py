@@ -29,6 +29,7 @@ from msa.report.labels import (
     select,
     span,
     system_name,
+    view_words,
 )
 from msa.report.style import SYSTEMS, Picture, house_style, system_order, system_style
 from msa.study.grids import BASELINES, REBUILDERS, SEEDS
@@ -163,6 +164,36 @@ def test_a_caption_names_data_view_encoder_rates_and_seeds(runs):
 def test_a_synthetic_run_says_so():
     config = RunConfig.resolve(dataset="demo", model="constant").model_dump()
     assert "synthetic data, nothing was recorded" in describe(pd.DataFrame([config]))
+
+
+def test_a_caption_says_when_the_data_are_not_the_published_file(runs, monkeypatch):
+    told = "frame-level features), not from the published file; text"
+    assert told not in describe(runs.assign(data_sha256=source("mosi").sha256))
+    assert told in describe(runs.assign(data_sha256="0" * 64))
+    assert told not in describe(runs)
+    others = {("mosi", "clip-context")}
+    monkeypatch.setattr("msa.report.labels.on_other_data", lambda: others)
+    assert told in describe(runs)
+    assert view_words("clip-context", ["mosi", "sims", "mosi"]) == (
+        "clip-context features (not the papers' frame-level features), CMU-MOSI not "
+        "from the published file"
+    )
+
+
+def test_a_passport_says_when_the_file_is_not_the_published_one():
+    columns = {"view": "clip-context", "language": "English", "standardised": True}
+    rows = [
+        {"title": title, "sha256": own * 64, "published_sha256": published}
+        for title, own, published in (
+            ("the file", "a", "a" * 64),
+            ("another", "b", "a" * 64),
+            ("generated", "c", np.nan),
+        )
+    ]
+    frame = pd.DataFrame(rows).assign(label_low=-3.0, label_high=3.0, **columns)
+    shown = data_tables.source_table(frame).cells["SHA-256"].tolist()
+    other = f"{'b' * 12}…, not the published file"
+    assert shown == ["a" * 12 + "…", other, "c" * 12 + "…"]
 
 
 def test_seeds_without_a_common_one():

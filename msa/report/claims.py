@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from msa.data.registry import FRAME_LEVEL
-from msa.report.labels import MISSING, printed
+from msa.data.registry import DATASETS, FRAME_LEVEL
+from msa.report.labels import MISSING, not_published, printed
 from msa.report.tables import Table, no_marks
 from msa.study.claims import (
     Claim,
@@ -215,12 +215,13 @@ def _board(
             "Page": [claim.page for claim in claims],
         }
     )[list(columns)]
-    views = ", ".join(dict.fromkeys(found["view"]))
+    views = tuple(dict.fromkeys(found["view"]))
+    other = not_published((d, v) for d in DATASETS for v in views)
     caption = (
-        f"{what}, in our words. Verdicts are computed from published runs ({views} "
-        "features, frozen text encoders) by rules written down before; what was "
-        "changed since is listed with them. Effect: gain in the claim's favour, or "
-        "share of cells won, with its 95 % interval."
+        f"{what}, in our words. Verdicts are computed from published runs "
+        f"({', '.join(views)} features, frozen text encoders{other}) by rules written "
+        "down before; what was changed since is listed with them. Effect: gain in the "
+        "claim's favour, or share of cells won, with its 95 % interval."
     )
     if "Printed" in columns:
         caption += (

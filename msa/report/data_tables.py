@@ -12,6 +12,9 @@ from msa.models.references import TextLinearHyper
 from msa.report.labels import MISSING, printed, short_label
 from msa.report.tables import Table
 
+OTHER_FILE = ", not the published file"
+"""What stands behind the SHA-256 of a file that only bears the name."""
+
 
 def source_table(sources: pd.DataFrame) -> Table:
     """Tabulate what the data sets are, from the passports' ``source`` tables."""
@@ -27,7 +30,14 @@ def source_table(sources: pd.DataFrame) -> Table:
                 )
             ],
             "Standardised": sources["standardised"].map({True: "yes", False: "no"}),
-            "SHA-256": sources["sha256"].str[:12] + "…",
+            "SHA-256": [
+                f"{sha256[:12]}…{'' if sha256 == published else OTHER_FILE}"
+                for sha256, published in zip(
+                    sources["sha256"],
+                    sources["published_sha256"].fillna(sources["sha256"]),
+                    strict=True,
+                )
+            ],
         }
     )
     caption = (

@@ -22,13 +22,13 @@ from msa.report.beyond import (
 from msa.report.figures import closed_picture
 from msa.report.labels import (
     MISSING,
-    VIEW_WORDS,
     axis_label,
     describe,
     fewest_to_most,
     printed,
     shown,
     system_name,
+    view_words,
 )
 from msa.report.style import Picture, house_style, system_order, system_style
 from msa.report.untrained import main_of, untrained
@@ -92,12 +92,13 @@ def duel_table(first: str, second: str, dataset: str, view: str) -> Shown:
         rows.append(row)
     caption = (
         f"{first} against {second} on {source(dataset, view).title}, "
-        f"{VIEW_WORDS[view]}, frozen text encoder: gain of the first with its 95 % "
-        "interval, paired over seeds and test clips, positive if the first is better "
-        f"(for MAE too). p (MAE): two-sided, with {FEW} seeds or more; of the same "
-        "bootstrap over seeds and clips, and of a paired t-test over seeds alone, each "
-        "corrected for the number of rows by Holm's method. Better: share of pairs of "
-        f"runs that the first wins, with its interval, with {FEW} seeds or more."
+        f"{view_words(view, [dataset])}, frozen text encoder: gain of the first with "
+        "its 95 % interval, paired over seeds and test clips, positive if the first is "
+        f"better (for MAE too). p (MAE): two-sided, with {FEW} seeds or more; of the "
+        "same bootstrap over seeds and clips, and of a paired t-test over seeds alone, "
+        "each corrected for the number of rows by Holm's method. Better: share of "
+        "pairs of runs that the first wins, with its interval, with "
+        f"{FEW} seeds or more."
     )
     name = f"duel-{dataset}-{first}-{second}".lower()
     return plain_table(pd.DataFrame(rows), own, name, caption)
@@ -160,8 +161,8 @@ def duel_picture(first: str, second: str, dataset: str, view: str) -> Picture | 
     seeds = fewest_to_most(own["n"])
     caption = (
         f"Gain of {first} over {second} on {source(dataset, view).title}, "
-        f"{VIEW_WORDS[view]}, frozen text encoder, with 95 % intervals over seeds "
-        f"({seeds} a rate) and test clips."
+        f"{view_words(view, [dataset])}, frozen text encoder, with 95 % intervals over "
+        f"seeds ({seeds} a rate) and test clips."
     )
     alt = duel_in_words(first, second, dataset, view)
     return closed_picture(

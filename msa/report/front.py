@@ -11,7 +11,7 @@ from msa.data.published import PRINTED_NAMES, published
 from msa.data.registry import source
 from msa.report.claims import DECIDED, verdicts
 from msa.report.duels import against_linear
-from msa.report.labels import fewest_to_most, main_runs, span
+from msa.report.labels import fewest_to_most, main_runs, not_published, span
 from msa.study.results import load_runs
 from msa.study.verdicts import UNFINISHED, VERDICTS
 
@@ -114,7 +114,8 @@ def _data(paper: str, runs: pd.DataFrame) -> str:
     own = [name for name, title in PRINTED_NAMES.items() if title in printed]
     pairs = runs[["dataset", "view"]].drop_duplicates().itertuples(index=False)
     told = [
-        f"{source(d, v).title} ({v} features{'' if d in own else '; not in the paper'})"
+        f"{source(d, v).title} ({v} features{not_published([(d, v)])}"
+        f"{'' if d in own else '; not in the paper'})"
         for d, v in pairs
     ]
     lacking = [source(d).title for d in own if d not in set(runs["dataset"])]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import pandas as pd
 
@@ -16,7 +16,12 @@ from msa.data.registry import source, sources
 from msa.models.registry import model_entry
 from msa.report.style import system_order
 from msa.study.layout import setting
-from msa.study.results import load_curves, load_passport, load_runs
+from msa.study.results import (
+    load_curves,
+    load_passport,
+    load_runs,
+    on_other_data,
+)
 from msa.train.config import RunConfig
 from msa.train.metrics import METRICS
 from msa.train.run import RunRecord
@@ -109,7 +114,7 @@ def frames_of(record: RunRecord) -> tuple[pd.DataFrame, pd.DataFrame]:
     Returns
     -------
     runs : DataFrame
-        One row, as :func:`msa.study.results.load_runs` has it.
+        One row, as :func:`msa.study.results.load_runs` has it, with ``data_sha256``.
     curves : DataFrame
         As :func:`msa.study.results.load_curves` has them.
     """
@@ -120,6 +125,7 @@ def frames_of(record: RunRecord) -> tuple[pd.DataFrame, pd.DataFrame]:
         "setting": setting(record.config),
         "epochs": record.epochs,
         "best_epoch": record.best_epoch,
+        "data_sha256": record.environment.get("data_sha256"),
     }
     for split, values in record.metrics.items():
         row |= {f"{split}_{metric}": value for metric, value in values.items()}
@@ -210,6 +216,47 @@ def seeds_used(runs: pd.DataFrame) -> str:
     return ", ".join(words)
 
 
+def view_words(
+    view: str,
+    datasets: Iterable[str],
+    others: Collection[tuple[str, str]] | None = None,
+) -> str:
+    """Return a feature view in words, and whether the data are the published file.
+
+    Parameters
+    ----------
+    view : str
+        One of ``VIEW_WORDS``.
+    datasets : iterable of str
+        The data sets behind what is said.
+    others
+        As in :func:`not_published`.
+    """
+    return VIEW_WORDS[view] + not_published(((d, view) for d in datasets), others)
+
+
+def not_published(
+    places: Iterable[tuple[str, str]],
+    others: Collection[tuple[str, str]] | None = None,
+) -> str:
+    """Say which data are not the published file of their name; empty if all are.
+
+    Parameters
+    ----------
+    places : iterable of (str, str)
+        Data sets and views.
+    others : collection of (str, str), optional
+        Those that are not the published file; of published runs when left out.
+    """
+    places = tuple(dict.fromkeys(places))
+    others = on_other_data() if others is None else others
+    other = [source(*place).title for place in places if place in others]
+    if not other:
+        return ""
+    names = "" if len(places) == 1 else f"{' and '.join(dict.fromkeys(other))} "
+    return f", {names}not from the published file"
+
+
 def describe(runs: pd.DataFrame, rates: str | None = None) -> str:
     """Return the label of a table or figure, from the runs behind it.
 
@@ -226,7 +273,10 @@ def describe(runs: pd.DataFrame, rates: str | None = None) -> str:
         Data set, feature view, encoder, missing rates and seeds, one sentence.
     """
     sets = runs[["dataset", "view"]].drop_duplicates().itertuples(index=False)
-    data = "; ".join(f"{source(d, v).title}, {VIEW_WORDS[v]}" for d, v in sets)
+    others = _on_other_data(runs)
+    data = "; ".join(
+        f"{source(d, v).title}, {view_words(v, [d], others)}" for d, v in sets
+    )
     encoders = runs[["encoder", "encoder_mode"]].drop_duplicates()
     text = ", ".join(f"{e} ({mode})" for e, mode in encoders.itertuples(index=False))
     if rates is None:
@@ -234,6 +284,14 @@ def describe(runs: pd.DataFrame, rates: str | None = None) -> str:
         rates = f"missing rate{plural} {span(runs['missing_rate'])}"
         rates += " in train, valid and test"
     return f"{data}; text encoder {text}; {rates}; {seeds_used(runs)}."
+
+
+def _on_other_data(runs: pd.DataFrame) -> Collection[tuple[str, str]]:
+    """Return which data of runs are not the published file: theirs, if they say so."""
+    if "data_sha256" not in runs:
+        return on_other_data()
+    rows = runs[["dataset", "view", "data_sha256"]].dropna().itertuples(index=False)
+    return {(d, v) for d, v, sha256 in rows if not source(d, v).is_published(sha256)}
 
 
 def short_label(runs: pd.DataFrame) -> str:

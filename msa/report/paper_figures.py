@@ -14,11 +14,11 @@ from msa.report.beyond import Shown, not_run, plain_table
 from msa.report.compare import NOT_RUN
 from msa.report.figures import closed_picture
 from msa.report.labels import (
-    VIEW_WORDS,
     curves_of,
     describe,
     main_runs,
     seeds_used,
+    view_words,
 )
 from msa.report.paper_tables import place, printed_name
 from msa.report.style import SPLIT_COLOURS, Picture, house_style, system_style
@@ -158,9 +158,10 @@ def convergence_picture(
         lines.append(Line2D([], [], color="#444", marker="o", ls="", label="tested"))
         axes.flat[-1].legend(handles=lines, loc="center", title=f"{model}\n{title}")
     seeds = seeds_used(runs) if len(runs) else NOT_RUN
+    features = view_words(view, [dataset])
     caption = (
         f"{model} on {title}: weighted sum of all loss terms after every epoch, a line "
-        f"per seed. {VIEW_WORDS[view].capitalize()}, text encoder {encoder} "
+        f"per seed. {features.capitalize()}, text encoder {encoder} "
         f"({encoder_mode}); {seeds}. Every panel has an axis of its own."
     )
     stem = name or f"{dataset}-{model}-convergence"

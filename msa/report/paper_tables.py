@@ -21,7 +21,7 @@ from msa.report.compare import (
     config_at,
     mixes_f1,
 )
-from msa.report.labels import MISSING, VIEW_WORDS, slug
+from msa.report.labels import MISSING, slug, view_words
 from msa.report.tables import FEWER, Table, has_fewer, no_marks, rank_marks
 from msa.study.grids import SEEDS
 from msa.train.metrics import METRICS, RATES
@@ -286,10 +286,11 @@ def place(cells: pd.DataFrame) -> str:
     """Say on what features, encoder and seeds our numbers of some cells stand."""
     view, mode = cells["view"].iloc[0], cells["encoder_mode"].iloc[0]
     encoders = ", ".join(dict.fromkeys(cells["encoder"]))
+    features = view_words(view, cells["dataset"])
     if "where" in cells:
         machines = "; ".join(dict.fromkeys(cells["where"].dropna()))
         return (
-            f"Ours: {VIEW_WORDS[view]}, text encoder {encoders} ({mode}), measured in "
+            f"Ours: {features}, text encoder {encoders} ({mode}), measured in "
             f"turn on {machines}."
         )
     seeds = _all_seeds(cells)
@@ -297,4 +298,4 @@ def place(cells: pd.DataFrame) -> str:
     runs = f"{some} {', '.join(seeds)}" if seeds else "nothing run yet"
     if cells.loc[cells["n"] > 0, "seeds"].nunique() > 1:
         runs += " (not every cell has all of them)"
-    return f"Ours: {VIEW_WORDS[view]}, text encoder {encoders} ({mode}), {runs}."
+    return f"Ours: {features}, text encoder {encoders} ({mode}), {runs}."

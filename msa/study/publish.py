@@ -392,9 +392,9 @@ def _check_files(records: Sequence[Mapping]) -> None:
         raise PublishError(
             f"{len(own)} run(s) on {data.title} ({view}) were made on a file with the "
             f"SHA-256 {sha256}; the published {data.path} has {data.sha256}. Nothing "
-            f"was published of {_some(own)}. Get the published file, remove their "
-            "files from the store and run them again. If their file is meant, such as "
-            "a corrected one, publish with --other-data: captions then say that it is "
+            f"was published. Get the published file, remove the runs ({_some(own)}) "
+            "from the store and run them again. If their file is meant, such as a "
+            "corrected one, publish with --other-data: captions then say that it is "
             "not the published one. MSA_RESULTS names a folder for such results"
         )
 

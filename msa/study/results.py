@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from msa.data.paths import results_dir
+from msa.data.registry import source
 from msa.study.layout import (
     AGGREGATE_COLUMNS,
     AS_JSON,
@@ -243,6 +245,33 @@ def load_environments(results: Path | None = None) -> dict[str, dict[str, Any]]:
     return json.loads(
         Folder(results or results_dir()).read("environments.json") or b"{}"
     )
+
+
+def on_other_data(results: Path | None = None) -> frozenset[tuple[str, str]]:
+    """Return where published runs were made on another file than the published one.
+
+    Parameters
+    ----------
+    results : Path, optional
+        Folder of published results; the repository's when left out.
+
+    Returns
+    -------
+    frozenset of (str, str)
+        Data set and view. Runs that do not say what they were made on do not count.
+    """
+    columns = ("dataset", "view", "environment")
+    data = Folder(results or results_dir()).read("runs.csv") or b"run_id"
+    # Every caption asks, so no more is read than what is needed.
+    runs = pd.read_csv(io.BytesIO(data), usecols=lambda c: c in columns, dtype=str)
+    if not set(columns) <= set(runs):
+        return frozenset()
+    places, found = load_environments(results), set()
+    for dataset, view, key in runs[list(columns)].drop_duplicates().to_numpy():
+        made_on = places.get(key, {}).get("data_sha256")
+        if made_on and not source(dataset, view).is_published(made_on):
+            found.add((dataset, view))
+    return frozenset(found)
 
 
 def load_table(name: str, results: Path | None = None) -> pd.DataFrame:
