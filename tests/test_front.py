@@ -68,7 +68,7 @@ def test_certainty_names_the_fewest_and_the_most_seeds():
     rows += [("sims", "clip-context", "MFMB-Net", 1.0, 1)]
     assert front._certainty(runs(*rows)) == (
         "CMU-MOSI: 4 runs, 1 to 3 seeds at each of the missing rates 0.0, 0.5; "
-        "CH-SIMS: 1 runs, 1 seed at each of the missing rates 1.0"
+        "CH-SIMS: 1 run, 1 seed at missing rate 1.0"
     )
 
 

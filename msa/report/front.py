@@ -141,8 +141,10 @@ def _certainty(runs: pd.DataFrame) -> str:
     for place, own in runs.groupby(["dataset", "view"]):
         seeds = own.groupby("missing_rate")["seed"].nunique()
         n, plural = fewest_to_most(seeds), "" if seeds.max() == 1 else "s"
+        count = f"{len(own)} run{'' if len(own) == 1 else 's'}"
+        rates = "missing rate" if len(seeds) == 1 else "each of the missing rates"
         told.append(
-            f"{source(*place).title}: {len(own)} runs, {n} seed{plural} at each of the "
-            f"missing rates {span(own['missing_rate'])}"
+            f"{source(*place).title}: {count}, {n} seed{plural} at {rates} "
+            f"{span(own['missing_rate'])}"
         )
     return "; ".join(told)
