@@ -3,6 +3,7 @@
 import pytest
 
 from msa.data.published import system_of
+from msa.study import printed
 from msa.study.claims import read_claims
 from msa.study.printed import Printed, is_met, printed_cells
 
@@ -59,3 +60,9 @@ def test_most_and_all_demand_what_they_say():
 )
 def test_printed_rows_are_named_as_the_study_names_systems(paper, row, name):
     assert system_of(paper, row) == name
+
+
+def test_the_audit_is_found_wherever_runs_are_published_to(tmp_path, monkeypatch):
+    monkeypatch.setenv("MSA_RESULTS", str(tmp_path))
+    printed._weights.cache_clear()
+    assert printed_cells(CLAIMS["mit-mwa-f1-mosi"]) == Printed(2, 2)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from msa.data.paths import repo_root
 from msa.data.published import PRINTED_NAMES, published, system_of
 from msa.study.claims import At, Claim, Place, along, places, rates_of
 from msa.study.results import load_table
@@ -144,9 +145,10 @@ def _numbers() -> dict[tuple[str, str, str, str, At], dict[str, float]]:
 def _weights() -> dict[tuple[str, str, str, str], str]:
     """Return "correct", "swapped" or "open" by paper, table, data set and system.
 
-    Open is where both weightings give the printed numbers.
+    Open is where both weightings give the printed numbers. The audit is the project's
+    own, wherever the runs are published to.
     """
-    rows = load_table("audit/f1-systems").itertuples()
+    rows = load_table("audit/f1-systems", repo_root() / "results").itertuples()
     return {
         (
             row.paper,
