@@ -186,39 +186,29 @@ class BiRNN(nn.Module):
             self.bias_state,
             strict=True,
         ):
-            states = layer(x, steps, *weights)  # (T, 2, B, h)
+            states = layer(x, steps, weights)  # (T, 2, B, h)
             states = gather_rows(states.flatten(0, 2), steps.scan_rows)
             x = torch.cat(states.chunk(2), -1)  # (P, 2h)
         return x
 
-    def scan_layer(
-        self,
-        x: Tensor,
-        steps: Steps,
-        w_in: Tensor,
-        b_in: Tensor,
-        w_state: Tensor,
-        b_state: Tensor,
-    ) -> Tensor:
-        """Map (P, inputs) to (T, 2, B, h), both directions in one loop over time."""
+    def scan_layer(self, x: Tensor, steps: Steps, weights: tuple) -> Tensor:
+        """Map (P, inputs) to (T, 2, B, h), both directions in one loop over time.
+
+        ``weights`` are those of one layer: of the input (2, inputs, gates) and of the
+        state (2, h, gates), each followed by its bias (2, 1, gates).
+        """
+        w_in, b_in, w_state, b_state = weights
         scan = (_GRUScan if self.cell == "gru" else _LSTMScan).apply
         gates = torch.baddbmm(b_in, x.expand(2, -1, -1), w_in)  # (2, P, gates)
         return scan(self._by_time(gates.flatten(0, 1), steps), w_state, b_state)
 
-    def library_layer(
-        self,
-        x: Tensor,
-        steps: Steps,
-        w_in: Tensor,
-        b_in: Tensor,
-        w_state: Tensor,
-        b_state: Tensor,
-    ) -> Tensor:
+    def library_layer(self, x: Tensor, steps: Steps, weights: tuple) -> Tensor:
         """Do the same by torch's own layer, one call a direction, for a GPU.
 
         There a loop over time is a kernel a step and more; cuDNN has one for all. The
         backward direction arrives reversed, so neither needs the lengths.
         """
+        w_in, b_in, w_state, b_state = weights
         run = torch.gru if self.cell == "gru" else torch.lstm
         x = self._by_time(x.repeat(2, 1), steps)  # (T, 2, B, inputs)
         zeros = x.new_zeros(1, steps.batch, self.hidden)
@@ -226,9 +216,9 @@ class BiRNN(nn.Module):
         options = True, 1, 0.0, torch.is_grad_enabled(), False, False
         states = []
         for k in range(2):
-            weights = w_in[k].T, w_state[k].T, b_in[k, 0], b_state[k, 0]
-            weights = [w.contiguous() for w in weights]
-            states.append(run(x[:, k], begin, weights, *options)[0])
+            own = w_in[k].T, w_state[k].T, b_in[k, 0], b_state[k, 0]
+            own = [weight.contiguous() for weight in own]
+            states.append(run(x[:, k], begin, own, *options)[0])
         return torch.stack(states, 1)
 
     @staticmethod

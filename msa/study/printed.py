@@ -107,12 +107,10 @@ def _score(claim: Claim, place: Place, system: str, at: At) -> float:
     tables = _numbers().get((claim.paper, dataset, system, key, at), {})
     if "F1" in key:
         weights = "swapped" if place.metric != key else "correct"
-        told = {
-            name: _weights().get((claim.paper, name, dataset, system))
-            for name in tables
-        }
         tables = {
-            name: v for name, v in tables.items() if told[name] in (weights, "open")
+            name: score
+            for name, score in tables.items()
+            if _weights().get((claim.paper, name, dataset, system)) in (weights, "open")
         }
     score = next(iter(tables.values()), np.nan)
     if any(" w/o " in name for name in claim.systems):
