@@ -36,7 +36,7 @@ _MENDABLE = {
     "msa.models.base": ("OutputsError",),
     "msa.models.registry": ("UnknownModel",),
     "msa.train.config": ("ConfigError",),
-    "msa.train.environment": ("DeviceError",),
+    "msa.train.environment": ("CommitError", "DeviceError"),
     "msa.train.trainer": ("NonFiniteLoss",),
     "msa.study.grids": ("UnknownStudy",),
     "msa.study.store": ("StoreError",),

@@ -91,7 +91,7 @@ def test_a_copy_without_its_git_folder_is_told_its_commit(tmp_path, monkeypatch)
     monkeypatch.setenv("MSA_COMMIT", "0123456789" * 4 + "-dirty")
     assert env._commit.__wrapped__(copy) == ("0123456789" * 4, True)
     monkeypatch.setenv("MSA_COMMIT", "main")
-    with pytest.raises(ValueError, match="git rev-parse HEAD"):
+    with pytest.raises(env.CommitError, match="git rev-parse HEAD"):
         env._commit.__wrapped__(copy)
     head = git(tmp_path, "rev-parse", "HEAD")
     assert env._commit.__wrapped__(tmp_path) == (head, False)  # git knows better

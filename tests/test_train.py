@@ -15,6 +15,7 @@ from msa.models.base import Hyper, Model, Outputs, OutputsError
 from msa.models.finetune import FineTuned
 from msa.train.batches import prepare, shapes_of
 from msa.train.config import ConfigError, RunConfig
+from msa.train.environment import CommitError
 from msa.train.run import build, run, splits_of
 from msa.train.trainer import NonFiniteLoss, evaluate, fit
 
@@ -332,3 +333,16 @@ def test_shapes_come_from_the_data_and_the_encoder():
     shapes = shapes_of(load("demo"), "minilm")
     assert tuple(shapes["text"]) == (32, 384)
     assert tuple(shapes["audio"]) == (24, 12)
+
+
+def test_a_commit_that_is_none_is_refused_before_the_training(monkeypatch):
+    def told(_root):
+        raise CommitError("MSA_COMMIT is 'main'")
+
+    def trained(*_):
+        pytest.fail("it was trained, and the run would be lost")
+
+    monkeypatch.setattr("msa.train.environment._commit", told)
+    monkeypatch.setattr("msa.train.run._train", trained)
+    with pytest.raises(CommitError):
+        run(RunConfig.resolve(dataset="demo", model="constant"))

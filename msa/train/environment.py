@@ -38,6 +38,10 @@ _MALLOC = {
 }
 
 
+class CommitError(ValueError):
+    """A commit told by ``MSA_COMMIT`` that cannot be one."""
+
+
 class DeviceError(ValueError):
     """A device that is not here; the message says what to do."""
 
@@ -84,7 +88,7 @@ def environment(device: str = "cpu") -> dict[str, str | int | bool | None]:
 
     Raises
     ------
-    ValueError
+    CommitError
         If ``MSA_COMMIT`` is asked and names no commit.
     """
     kind = torch.device(device).type
@@ -206,7 +210,7 @@ def _told_commit() -> tuple[str | None, bool | None]:
     if not told:
         return None, None
     if not re.fullmatch("[0-9a-f]{40}(-dirty)?", told):
-        raise ValueError(
+        raise CommitError(
             f"MSA_COMMIT is {told!r}; give the 40 digits of `git rev-parse HEAD`, "
             "and -dirty behind them if tracked code differs from that commit"
         )

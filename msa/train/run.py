@@ -208,6 +208,8 @@ def run(
     ------
     DeviceError
         If there is no such device here.
+    CommitError
+        If ``MSA_COMMIT`` names no commit; nothing was trained then.
     DataError, EncoderError
         If data or encoder are missing or damaged.
     ConfigError
@@ -222,6 +224,7 @@ def run(
         keep_freed_memory()
     else:  # full single precision, as on the CPU; convolutions would halve the digits
         torch.backends.cudnn.allow_tf32 = False
+    place = environment(device)  # now: what it refuses loses no finished training
     reset_peak_memory(device)
     clock = [time.perf_counter()]
     splits = splits_of(config, device)
@@ -256,7 +259,7 @@ def run(
         parameters=parameters,
         peak_memory_mb=peak_memory_mb(device),
         environment={
-            **environment(device),
+            **place,
             "data_sha256": data.sha256,
             "encoder_sha256": encoder_sha256(config.encoder),
         },
