@@ -62,16 +62,6 @@ def test_a_renamed_page_changes_the_checksum(small):
     assert site.source_checksum(small) != before
 
 
-def test_a_book_is_current_until_a_source_changes(tmp_path):
-    assert not site.is_current(tmp_path)
-    manifest = {"sources": site.source_checksum()}
-    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
-    assert site.is_current(tmp_path)
-    manifest = {"sources": "0" * 64}
-    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
-    assert not site.is_current(tmp_path)
-
-
 def test_the_manifest_names_commit_packages_data_and_results():
     manifest = json.loads(json.dumps(site.manifest()))
     assert {"commit", "python", "torch"} <= manifest["environment"].keys()

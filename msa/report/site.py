@@ -109,21 +109,6 @@ def source_checksum(root: Path | None = None) -> str:
     return digest.hexdigest()
 
 
-def is_current(book: Path) -> bool:
-    """Tell whether a built book was made from the sources as they are now.
-
-    Parameters
-    ----------
-    book : Path
-        The folder with ``index.html``.
-    """
-    try:
-        known = json.loads((book / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return known.get("sources") == source_checksum()
-
-
 def _data_hashes() -> dict[str, str]:
     names = sorted(p.name for p in (results_dir() / "passport").glob("*--*"))
     tables = {name: load_passport(*name.split("--")) for name in names}
