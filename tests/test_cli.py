@@ -216,7 +216,8 @@ def test_a_damaged_store_file_is_named(store, capsys):
 
 def test_cuda_without_a_gpu_is_refused(store, capsys, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    for command in (TRAIN, ["study", "run", "demo"]):
+    benches = [["bench", what] for what in ("models", "runner", "rates")]
+    for command in (TRAIN, ["study", "run", "demo"], *benches):
         assert main([*command, "--device", "cuda"]) == 2
         told = capsys.readouterr().err
         assert told.startswith("error: device 'cuda': PyTorch finds no usable GPU here")

@@ -151,8 +151,10 @@ def _rate(text: str) -> float:
 
 def _rates(options: argparse.Namespace) -> int:
     from msa.bench import rates
+    from msa.train.environment import check_device
     from msa.train.metrics import RATES
 
+    check_device(options.device)
     rows = []
     for row in rates.measure_rates(
         [_model_name(name) for name in options.models or rates.SYSTEMS],
@@ -271,7 +273,9 @@ def positive(text: str) -> int:
 def _models(options: argparse.Namespace) -> int:
     from msa.bench.table import public_times, save_times, with_ratios
     from msa.bench.timing import BenchError, measure_apart
+    from msa.train.environment import check_device
 
+    check_device(options.device)
     rows, failed = [], 0
     for job in _jobs(options):
         try:
@@ -299,7 +303,9 @@ def _runner(options: argparse.Namespace) -> int:
     import pandas as pd
 
     from msa.bench import runner
+    from msa.train.environment import check_device
 
+    check_device(options.device)
     models = [_model_name(name) for name in options.models or runner.MODELS]
     pace = [] if options.only == "growth" else _measured_pace(options, models)
     growth = [] if options.only == "pace" else _measured_growth(options, models)
@@ -334,7 +340,7 @@ def _measured_pace(
     from msa.study.runner import default_jobs
 
     configs = runner.grid(options.dataset, models, options.runs, options.max_epochs)
-    runner.warm_up(configs, options.device)  # also says so where there is no GPU
+    runner.warm_up(configs, options.device)
     jobs = options.jobs or default_jobs(options.device)
     rows = []
     for pace in runner.paces(configs, jobs, options.device, options.ways):
