@@ -14,7 +14,7 @@ import re
 import sys
 import textwrap
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -232,13 +232,14 @@ def _elsewhere(evaluations: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def study_run(options: argparse.Namespace) -> int:
     """Run what a study still lacks."""
-    from msa.study.results import published_ids, published_seconds
+    from msa.study.results import published_data, published_seconds
     from msa.study.runner import duration, run_study
     from msa.train.environment import check_device
 
     found = _part_of_study(options)
     store = _store(options)
-    published = frozenset() if options.again else published_ids()
+    published = {} if options.again else published_data()
+    _warn_of_other_data(found, store, published)
     configs = [c for c in found.configs if c.run_id not in published]
     if options.scheduler is None:  # a cluster may have what is not here
         check_device(options.device)
@@ -282,12 +283,14 @@ def study_run(options: argparse.Namespace) -> int:
 def study_status(options: argparse.Namespace) -> int:
     """Print how far a study is."""
     from msa.study.durations import Durations
-    from msa.study.results import published_ids, published_seconds
+    from msa.study.results import published_data, published_seconds
     from msa.study.runner import duration, status
 
     found, store = _part_of_study(options), _store(options)
+    published = published_data()
+    _warn_of_other_data(found, store, published)
     states = status(found.configs, store)
-    for run_id in published_ids() & states.keys():
+    for run_id in published.keys() & states.keys():
         if states[run_id] == "missing":
             states[run_id] = "published"
     ahead = [c for c in found.configs if states[c.run_id] in ("running", "missing")]
@@ -330,6 +333,44 @@ def _part_of_study(options: argparse.Namespace) -> Study:
 
     wanted = {name: getattr(options, name) for name in FILTERS}
     return study(options.name).only(**wanted)
+
+
+def _warn_of_other_data(
+    found: Study, store: RunStore, published: Mapping[str, str | None]
+) -> None:
+    """Tell of runs that count as done and were made on another file than is here.
+
+    ``published`` has the SHA-256 of the data of every run that need not be stored.
+    """
+    from msa.data.registry import source
+    from msa.study.verify import data_sha256
+
+    made_on: dict[tuple[str, str, bool], list[str]] = {}
+    for config in found.configs:
+        stored = store.has(config.run_id)
+        sha256 = (store.data_sha256 if stored else published.get)(config.run_id)
+        if sha256:
+            key = (config.dataset, config.view, stored)
+            made_on.setdefault(key, []).append(sha256)
+    data_here = functools.cache(data_sha256)
+    for (dataset, view, stored), files in made_on.items():
+        data = source(dataset, view)
+        here = data.path and data_here(dataset, view)  # generated data are no file
+        other = sum(file != here for file in files) if here else 0
+        if not other:
+            continue
+        kind = "stored" if stored else "published"
+        runs = "run was" if other == 1 else "runs were"
+        remedy = (
+            "another --store or MSA_STORE keeps runs on this file apart"
+            if stored
+            else "`study run` with --again makes them on this one"
+        )
+        _warn(
+            data,
+            f"{other} {kind} {runs} made on another file than the {data.path} that is "
+            f"here now (SHA-256 {here[:12]}…) and count as done; {remedy}",
+        )
 
 
 def _failures(found: Study, store: RunStore) -> str:

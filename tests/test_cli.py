@@ -444,6 +444,39 @@ def test_a_study_warns_of_its_data_once(store, other_mosi, capsys, monkeypatch):
     assert tells_of_other_mosi(capsys.readouterr().err)
 
 
+def test_a_study_says_which_of_its_runs_are_of_another_file(
+    store, other_mosi, capsys, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("MSA_RESULTS", str(tmp_path / "results"))
+    configs = grids.cells(["constant"], [0.0], [1, 2], dataset="mosi")
+    tiny = grids.Study("noted", "Two constants", "For tests.", tuple(configs))
+    monkeypatch.setitem(grids._STUDIES, "noted", lambda: tiny)
+    assert main(["train", *MOSI, "--seed", "1"]) == 0
+    assert main(["study", "publish", "--other-data"]) == 0
+    capsys.readouterr()
+    commands = (
+        ["study", "run", "noted", "--budget", "0s"],
+        ["study", "status", "noted"],
+    )
+    for command in commands:
+        assert main(command) == 0
+        assert " count as done" not in capsys.readouterr().err
+
+    other_mosi.write_bytes(other_mosi.read_bytes() + b"more")
+    told = (
+        " run was made on another file than the mosi/clip_context.pkl that is here now"
+    )
+    for command in commands:
+        assert main(command) == 0
+        assert f"1 stored{told}" in capsys.readouterr().err
+    monkeypatch.setenv("MSA_STORE", str(tmp_path / "elsewhere"))
+    for command in commands:
+        assert main(command) == 0
+        assert f"1 published{told}" in capsys.readouterr().err
+    assert main([*commands[0], "--again"]) == 0
+    assert " count as done" not in capsys.readouterr().err
+
+
 def test_data_check_says_whether_the_file_is_the_published_one(
     other_mosi, capsys, monkeypatch
 ):

@@ -100,6 +100,16 @@ def test_a_damaged_file_is_named_and_left(store, damage, message):
     assert file.read_bytes() == broken
 
 
+def test_the_data_of_a_run_are_told_without_reading_it(store):
+    store.write({**record(), "environment": {"data_sha256": "0f" * 32}})
+    assert store.data_sha256(RUN) == "0f" * 32
+    file = store.write({**record(), "environment": {"data_sha256": None}})
+    assert store.data_sha256(RUN) is None
+    file.write_bytes(b"not gzip")
+    assert store.data_sha256(RUN) is None
+    assert store.data_sha256(OTHER) is None
+
+
 def test_unknown_runs_and_bad_ids(store):
     with pytest.raises(KeyError, match="not in the store"):
         store.read(RUN)

@@ -37,6 +37,18 @@ def published_ids(results: Path | None = None) -> frozenset[str]:
     return frozenset(load_runs(results=results)["run_id"])
 
 
+def published_data(results: Path | None = None) -> dict[str, str | None]:
+    """Return the ids of all published runs, with the SHA-256 of what each was made on.
+
+    None where a run does not say.
+    """
+    runs, places = load_runs(results=results), load_environments(results)
+    if runs.empty:
+        return {}
+    made_on = {key: place.get("data_sha256") for key, place in places.items()}
+    return dict(zip(runs["run_id"], runs["environment"].map(made_on.get), strict=True))
+
+
 def published_seconds(
     device: str, results: Path | None = None
 ) -> list[tuple[RunConfig, float]]:
