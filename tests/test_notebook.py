@@ -168,3 +168,10 @@ def test_a_missing_page_names_the_pages_there_are():
 def test_the_output_must_be_a_notebook_file(page):
     with pytest.raises(NotebookError, match=r"must be an \.ipynb file"):
         run_notebook(page("1"), {}, "out.md")
+
+
+def test_an_output_folder_that_cannot_be_made_is_named(page, tmp_path):
+    (tmp_path / "taken").write_text("where a folder should be")
+    target = tmp_path / "taken" / "out.ipynb"
+    with pytest.raises(NotebookError, match=f"be written to {target}.* with -o"):
+        run_notebook(page("1"), {}, target)

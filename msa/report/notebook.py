@@ -206,7 +206,13 @@ def run_notebook(
     notebook = read_page(source)
     values = checked_parameters(page, notebook, parameters or {})
     target = _output_path(source, output)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise NotebookError(
+            f"the executed notebook cannot be written to {target} ({error}); name "
+            "another file with -o"
+        ) from error
     if progress is None:
         progress = sys.stderr.isatty()
     _execute(page, notebook, values, target, progress)
