@@ -41,6 +41,7 @@ _MENDABLE = {
     "msa.study.grids": ("UnknownStudy",),
     "msa.study.store": ("StoreError",),
     "msa.study.cluster": ("ClusterError",),
+    "msa.study.layout": ("ResultsError",),
     "msa.study.publish": ("PublishError",),
     "msa.study.verify": ("NothingToVerify",),
     "msa.report.columns": ("NoSuchFile",),

@@ -559,10 +559,27 @@ def test_an_interrupted_publication_leaves_no_run_without_its_files(
 
     with monkeypatch.context() as patched:
         patched.setattr(layout, "write_atomically", full_at_the_end)
-        with pytest.raises(OSError, match="no space"):
+        with pytest.raises(layout.ResultsError, match="no space"):
             publish(store, folder)
     assert results.load_runs(results=folder).empty
     assert publish(store, folder).total == 1
+
+
+def test_a_folder_that_takes_nothing_is_named(store, folder, capsys, monkeypatch):
+    monkeypatch.setenv("MSA_STORE", str(store.path))
+    monkeypatch.setenv("MSA_RESULTS", str(folder))
+    store.write(record())
+    told = f"error: nothing can be written into the results {folder} ("
+    folder.write_text("where a folder should be")
+    assert main(["study", "publish"]) == 2
+    assert capsys.readouterr().err.startswith(told)
+
+    folder.unlink()
+    folder.mkdir()
+    (folder / "curves").write_text("where a folder should be")
+    assert main(["study", "publish"]) == 2
+    assert capsys.readouterr().err.startswith(told)
+    assert not (folder / "runs.csv").exists()
 
 
 def test_publications_into_one_folder_wait_for_each_other(store, folder):

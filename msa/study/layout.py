@@ -121,6 +121,10 @@ def setting(config: Mapping[str, Any]) -> str:
     return digest([switched_on(config["hyper"]), *parts])
 
 
+class ResultsError(Exception):
+    """The folder of results takes nothing; the message names it."""
+
+
 class Folder:
     """Published files; keeps what changed until all of it is to be written."""
 
@@ -151,9 +155,16 @@ class Folder:
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Keep other processes that publish into the folder waiting."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        handle = os.open(self.path, os.O_RDONLY)
+        """Keep other processes that publish into the folder waiting.
+
+        Raises
+        ------
+        ResultsError
+            If there is no such folder and none can be made.
+        """
+        with self._disk():
+            self.path.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.path, os.O_RDONLY)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
@@ -165,13 +176,31 @@ class Folder:
 
         ``runs.csv`` comes last: it says which runs are published, and an interruption
         must not leave it with runs whose predictions are not there.
+
+        Raises
+        ------
+        ResultsError
+            If the disk does not take a file.
         """
         for name in sorted(self._changed, key=lambda name: name == "runs.csv"):
             content = self._changed[name]
             packed = name.endswith(".gz")
             data = gzip.compress(content, mtime=0) if packed else content
-            write_atomically(self.path / name, data)
+            with self._disk():
+                write_atomically(self.path / name, data)
         return tuple(self._changed)
+
+    @contextlib.contextmanager
+    def _disk(self) -> Iterator[None]:
+        """Name the folder in an error of the disk: that of a full one names no file."""
+        try:
+            yield
+        except OSError as error:
+            raise ResultsError(
+                f"nothing can be written into the results {self.path} ({error}): make "
+                "room or make them writable, or name another folder with MSA_RESULTS, "
+                "then give the same command again"
+            ) from error
 
 
 def predictions_in(folder: Folder, stem: str) -> dict[str, np.ndarray]:
