@@ -47,6 +47,7 @@ _MENDABLE = {
     "msa.report.columns": ("NoSuchFile",),
     "msa.report.notebook": ("NotebookError",),
     "msa.bench.timing": ("BenchError",),
+    "msa.audit.files": ("FilesError",),
     "msa.audit.tidy": ("RunsError",),
 }
 

@@ -250,6 +250,15 @@ def test_what_are_no_runs_is_told_in_one_line(name, content, message, tmp_path, 
     assert message in line
 
 
+def test_a_folder_that_takes_no_findings_is_named(tmp_path, capsys):
+    (tmp_path / "taken").write_text("where a folder should be")
+    out = tmp_path / "taken" / "audit"
+    assert cli(["audit", "--check", "has0-non0", "--out", str(out)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {out}/findings-has0-non0.csv cannot be written")
+    assert "--out" in line
+
+
 def test_runs_are_of_no_paper(capsys):
     with pytest.raises(SystemExit) as caught:
         main(["--runs", "runs.csv", "--paper", "MFMB-Net"])
