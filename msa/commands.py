@@ -69,7 +69,7 @@ def show_list(options: argparse.Namespace) -> int:
         "pages to run": [
             {"page": str(page.relative_to(repo_root() / "book"))}
             for page in sorted((repo_root() / "book").glob("**/*.md"))
-            if "parameters" in re.findall(r":tags: \[(.*?)\]", page.read_text())
+            if "parameters" in re.findall(r":tags: \[(.*?)\]", page.read_text("utf-8"))
         ],
     }
     if options.json:

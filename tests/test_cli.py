@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
 import subprocess
 import sys
 
@@ -502,6 +503,20 @@ def test_data_that_are_as_they_should_be_make_no_noise(capsys, monkeypatch):
     captured = capsys.readouterr()
     assert captured.err == ""
     assert "published" not in captured.out  # generated: there is nothing to compare
+
+
+def test_an_old_locale_costs_signs_and_no_command(tmp_path):
+    # As on a system whose locale is not UTF-8 and that Python does not mend.
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    for command in (["list"], [*TRAIN, "--store", str(tmp_path / "runs")]):
+        done = subprocess.run(
+            [sys.executable, "-m", "msa", *command],
+            capture_output=True,
+            text=True,
+            env={**os.environ, **plain},
+        )
+        assert done.returncode == 0, done.stderr
+    assert "Corr                        ?  higher" in done.stdout
 
 
 def test_a_closed_pipe_is_no_error():

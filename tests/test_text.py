@@ -1,6 +1,8 @@
 """Text encoders: identity, vocabulary, frozen features and their cache."""
 
 import hashlib
+import json
+import os
 import subprocess
 import sys
 import threading
@@ -31,6 +33,26 @@ def test_the_wheel_holds_the_pinned_weights():
 def test_special_pieces_of_the_english_vocabulary():
     assert special_id("minilm", "[UNK]") == 100
     assert special_id("minilm", "[CLS]") == 101
+
+
+def test_the_vocabulary_of_a_folder_does_not_depend_on_the_locale(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    vocabulary = json.dumps(
+        {"model": {"vocab": {"好": 1, "[PAD]": 0}}}, ensure_ascii=False
+    )
+    (tmp_path / "tokenizer.json").write_text(vocabulary, encoding="utf-8")
+    code = (
+        "import sys\nfrom msa.data.text import vocabulary\n"
+        "print(ascii(vocabulary(sys.argv[1])))"
+    )
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **plain},
+    )
+    assert done.stdout.strip() == ascii(("[PAD]", "好")), done.stderr
 
 
 def test_an_unknown_encoder_is_refused_with_the_known_ones():

@@ -174,7 +174,7 @@ def encoder_sha256(name: str) -> str:
 @functools.cache
 def encoder_config(name: str) -> dict:
     """Return the BERT configuration of an encoder (``hidden_size``, ``vocab_size``)."""
-    return json.loads((encoder_folder(name) / "config.json").read_text())
+    return json.loads((encoder_folder(name) / "config.json").read_bytes())
 
 
 @functools.cache
@@ -191,7 +191,7 @@ def vocabulary(name: str) -> tuple[str, ...]:
         text = (folder / "vocab.txt").read_text(encoding="utf-8")
         return tuple(text.rstrip("\n").split("\n"))
     if (folder / "tokenizer.json").is_file():
-        pieces = json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"]
+        pieces = json.loads((folder / "tokenizer.json").read_bytes())["model"]["vocab"]
         return tuple(sorted(pieces, key=pieces.__getitem__))
     raise EncoderError(f"text encoder {name!r}: no vocabulary in {folder}")
 
