@@ -112,6 +112,18 @@ def test_published_label_counts_are_those_of_the_data(tmp_path):
             np.testing.assert_array_equal(fresh[dataset][split], labels)
 
 
+def test_results_of_ones_own_have_the_labels_of_the_repository(tmp_path, monkeypatch):
+    published = (read_labels(AUDIT), read_splits(AUDIT))
+    monkeypatch.setenv("MSA_RESULTS", str(tmp_path))
+    pd.testing.assert_frame_equal(read_splits(), published[1])
+    for dataset, parts in published[0].items():
+        for split, labels in parts.items():
+            np.testing.assert_array_equal(read_labels()[dataset][split], labels)
+    (tmp_path / "audit").mkdir()
+    (tmp_path / "audit" / "splits.csv").write_text("dataset,split,clips,videos\n")
+    assert read_splits().empty  # counted anew there
+
+
 # --- our own results ---------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from msa.data.paths import results_dir
+from msa.data.paths import repo_root, results_dir
 
 Labels = dict[str, dict[str, NDArray[np.float32]]]
 """Sorted labels of every split of every data set: ``labels["MOSI"]["test"]``."""
@@ -81,9 +81,10 @@ def read_labels(folder: Path | None = None) -> Labels:
     Parameters
     ----------
     folder : path, optional
-        Folder of ``label_counts.csv``; ``results/audit`` when left out.
+        Folder of ``label_counts.csv``; when left out ``audit`` in the results, or in
+        those of the repository where results of one's own have none.
     """
-    path = (folder or results_dir() / "audit") / "label_counts.csv"
+    path = _published("label_counts.csv", folder)
     counts = pd.read_csv(path, dtype={"label": np.float32})
     return {
         dataset: {
@@ -96,4 +97,12 @@ def read_labels(folder: Path | None = None) -> Labels:
 
 def read_splits(folder: Path | None = None) -> pd.DataFrame:
     """Return clips and videos of every split: ``dataset, split, clips, videos``."""
-    return pd.read_csv((folder or results_dir() / "audit") / "splits.csv")
+    return pd.read_csv(_published("splits.csv", folder))
+
+
+def _published(name: str, folder: Path | None) -> Path:
+    if folder:
+        return folder / name
+    own = results_dir() / "audit" / name
+    # The data sets' own labels are the same facts whatever runs are published.
+    return own if own.is_file() else repo_root() / "results" / "audit" / name
