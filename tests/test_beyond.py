@@ -12,18 +12,23 @@ from IPython.display import Markdown
 
 from msa.report import (
     beyond,
+    claims,
     duels,
     encoders,
+    explorer,
+    figures,
     generalisation,
+    labels,
     noise,
     reconstruction,
+    released,
     reruns,
     selection,
     untrained,
 )
 from msa.report.labels import MISSING
 from msa.report.style import Picture
-from msa.study.results import config_of
+from msa.study.results import config_of, load_runs, load_summary
 from msa.train.config import RunConfig
 
 SEEDS = (111, 1111, 11111)
@@ -79,6 +84,38 @@ def test_without_runs_a_page_says_what_to_run(stored, make):
     shown = make()
     assert isinstance(shown, Markdown)
     assert "python -m msa study run" in shown.data
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "known"),
+    [
+        *(
+            (make, "mae", "MAE")
+            for make in (
+                *(generalisation.rates_table, generalisation.patterns_table),
+                *(selection.table, noise.table),
+                lambda metric: encoders.table("mosi", "clip-context", metric),
+                lambda metric: released.effects_table("TFR-Net", metric, [0.5]),
+                lambda metric: figures.rate_curves(*published(), [metric], "curves"),
+                lambda metric: explorer.Explorer.of(*published(), metric),
+            )
+        ),
+        (generalisation.rates_table, "Mult_acc_3", "MAE"),  # of CH-SIMS alone
+        (claims.verdicts, "clip", "clip-context"),
+        (
+            lambda name: duels.duel_table(name, "LMF", "mosi", "clip-context"),
+            *("TFN", "MFMB-Net and MIT-FRNet"),
+        ),
+    ],
+)
+def test_a_name_that_does_not_exist_is_no_study_that_was_not_run(make, name, known):
+    with pytest.raises(LookupError, match=f"{name}.*{known}"):
+        make(name)
+
+
+def published():
+    summary, runs = load_summary("mosi-sweep"), load_runs("mosi-sweep")
+    return labels.main_runs(summary, runs), runs
 
 
 def test_pairs_of_systems_turned_round_by_hand():

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from msa.data.registry import DATASETS, FRAME_LEVEL
+from msa.data.registry import DATASETS, FRAME_LEVEL, VIEWS, UnknownData
 from msa.report.labels import MISSING, not_published, printed
 from msa.report.tables import Table, no_marks
 from msa.study.claims import (
@@ -104,7 +104,16 @@ def verdicts(view: str | None = None) -> pd.DataFrame:
     DataFrame
         ``claim`` (a :class:`~msa.study.claims.Claim`) and the columns of a
         :class:`~msa.study.verdicts.Verdict`.
+
+    Raises
+    ------
+    UnknownData
+        If there is no such view.
     """
+    if view and view not in VIEWS:
+        raise UnknownData(
+            f"there is no view {view!r}; choose one of {', '.join(VIEWS)}"
+        )
     stored = load_verdicts()
     rows = []
     for claim in read_claims():

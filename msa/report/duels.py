@@ -22,6 +22,7 @@ from msa.report.beyond import (
 from msa.report.figures import closed_picture
 from msa.report.labels import (
     MISSING,
+    NoResults,
     axis_label,
     describe,
     fewest_to_most,
@@ -273,6 +274,12 @@ def _rates(at: pd.Series) -> str:
 
 
 def _duel(first: str, second: str, dataset: str, view: str) -> pd.DataFrame:
+    if (first, second) not in PAIRS:
+        there = "; ".join(f"{one} and {other}" for one, other in PAIRS)
+        raise NoResults(
+            f"{first!r} and {second!r} are no pair of this study, in this order; its "
+            f"pairs are {there}"
+        )
     pairs = load_pairs()
     keys = {"first": first, "second": second, "dataset": dataset, "view": view}
     for column, value in keys.items():

@@ -17,6 +17,7 @@ from msa.report.labels import (
     decimals_of,
     describe,
     main_runs,
+    of_metric,
     printed,
     shown,
 )
@@ -98,7 +99,7 @@ def _best(both: pd.DataFrame, metric: str) -> str:
 
 def _compared(dataset: str, view: str, metric: str) -> pd.DataFrame:
     """Return the stored comparisons at missing rates, systems in their usual order."""
-    own = load_encoders()
+    own = of_metric(load_encoders(), metric)
     own = own[(own["dataset"] == dataset) & (own["view"] == view)]
-    own = own[(own["metric"] == metric) & (own["at"] != "AUILC")]
+    own = own[own["at"] != "AUILC"]
     return in_usual_order(own, "at")

@@ -62,14 +62,21 @@ class Explorer:
             The runs behind it.
         metric : str
             Metric that is shown first.
+
+        Raises
+        ------
+        NoResults
+            If no data set has this metric.
         """
+        select(summary, metric=metric)
         parts = [
             (part, select(runs, **dict(zip(PLACE, key, strict=True))))
             for key, part in summary.groupby(PLACE)
         ]
         parts.sort(key=lambda both: -both[0]["missing_rate"].nunique())
         places = [_place(*both, metric) for both in parts]
-        picture = rate_curves(*parts[0], [metric], "explorer")
+        first = next(part for part in parts if metric in set(part[0]["metric"]))
+        picture = rate_curves(*first, [metric], "explorer")
         return cls({"places": places}, picture)
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:

@@ -78,7 +78,13 @@ def rate_curves(
     Picture
         Lines are means over seeds, bands the intervals, dots single seeds. A system
         whose metric is not defined has no line in that panel.
+
+    Raises
+    ------
+    NoResults
+        If there is nothing of these metrics.
     """
+    select(summary, metric=list(metrics))
     systems = systems_of(summary)
     columns = min(len(metrics), 2)
     rows = -(-len(metrics) // columns)  # rounded up

@@ -16,7 +16,7 @@ from msa.report.beyond import (
     seeds_in_words,
 )
 from msa.report.figures import closed_picture
-from msa.report.labels import axis_label, describe, main_runs, printed
+from msa.report.labels import axis_label, describe, main_runs, of_metric, printed
 from msa.report.style import house_style, system_order
 from msa.report.tables import Table
 from msa.study.results import load_evaluations, load_runs
@@ -38,7 +38,7 @@ def _trained(runs: pd.DataFrame) -> pd.Series:
 def _evaluated(name: str, metric: str) -> pd.DataFrame:
     """Return the further tests of a study in one metric, with their runs."""
     tests = load_evaluations(name)
-    tests = tests[tests["metric"] == metric].rename(columns={"missing_rate": "tested"})
+    tests = of_metric(tests, metric).rename(columns={"missing_rate": "tested"})
     runs = load_runs(name)
     if tests.empty or runs.empty:
         return pd.DataFrame()

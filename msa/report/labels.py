@@ -72,6 +72,18 @@ def select(frame: pd.DataFrame, **wanted: object) -> pd.DataFrame:
     return frame
 
 
+def of_metric(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Return the rows of a metric; a table without rows stays as it is.
+
+    Raises
+    ------
+    NoResults
+        If there are rows and none is of this metric: it is misspelt, or is not among
+        the metrics of the data set.
+    """
+    return frame if frame.empty else select(frame, metric=metric)
+
+
 def main_runs(frame: pd.DataFrame, runs: pd.DataFrame | None = None) -> pd.DataFrame:
     """Return the rows of the main comparison: every model as its paper has it.
 

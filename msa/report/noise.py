@@ -13,7 +13,7 @@ import pandas as pd
 from msa.data.registry import source
 from msa.report.beyond import Shown, not_run, not_run_here, plain_table
 from msa.report.figures import closed_picture
-from msa.report.labels import MISSING, axis_label, describe, printed, shown
+from msa.report.labels import MISSING, NoResults, axis_label, describe, printed, shown
 from msa.report.style import house_style, system_order, system_style
 from msa.study.claims import Place, claim, read_claims, rules
 from msa.study.grids import NOISE_RATE, study
@@ -63,6 +63,10 @@ def _noise(metric: str) -> pd.DataFrame:
         KINDS[1:],
         default=KINDS[0],
     )
+    scores = runs.filter(regex="^test_").dropna(axis=1, how="all")
+    if f"test_{metric}" not in scores:
+        there = ", ".join(name.removeprefix("test_") for name in scores)
+        raise NoResults(f"no published result has metric {metric!r}; there is {there}")
     return runs.assign(kind=kinds, value=runs[f"test_{metric}"])
 
 

@@ -11,7 +11,16 @@ from matplotlib.axes import Axes
 
 from msa.models.differences import ALL, RELEASED_MODELS, changes, differences
 from msa.report.figures import closed_picture
-from msa.report.labels import MISSING, axis_label, describe, printed, shown, slug, span
+from msa.report.labels import (
+    MISSING,
+    axis_label,
+    describe,
+    of_metric,
+    printed,
+    shown,
+    slug,
+    span,
+)
 from msa.report.run_tables import commands_of
 from msa.report.style import Picture, house_style, system_style
 from msa.report.tables import Table, no_marks
@@ -222,7 +231,7 @@ def _stored() -> pd.DataFrame:
 
 def _effects(model: str, metric: str) -> pd.DataFrame:
     stored = _stored()
-    return stored[(stored["model"] == model) & (stored["metric"] == metric)]
+    return of_metric(stored[stored["model"] == model], metric)
 
 
 def _runs_of(found: pd.DataFrame) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from msa.report.beyond import (
     seeds_in_words,
     turned,
 )
-from msa.report.labels import axis_label, decimals_of, describe, shown
+from msa.report.labels import axis_label, decimals_of, describe, of_metric, shown
 from msa.study.results import load_epochs, load_runs
 from msa.study.selection import (
     BEST_PER_METRIC,
@@ -88,4 +88,4 @@ def _by_rule(metric: str) -> pd.DataFrame:
     if epochs.empty or runs.empty:
         return pd.DataFrame()
     found = scores_by_rule(epochs, runs.set_index("run_id")["best_epoch"])
-    return found[found["metric"] == metric].merge(runs, on="run_id")
+    return of_metric(found, metric).merge(runs, on="run_id")
