@@ -125,6 +125,12 @@ def test_without_measurements_the_command_is_told(monkeypatch):
     assert "not been measured" in pace.growth_in_words()
 
 
+def test_results_of_ones_own_without_measurements_are_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("MSA_RESULTS", str(tmp_path))
+    assert "not been measured" in pace.growth_in_words()
+    assert "not been measured" in pace.batching_in_words()
+
+
 def test_a_larger_mini_batch_bounds_what_batched_runs_gain(measured, monkeypatch):
     # In the fixture the seconds are the batch: twice as large takes twice as long.
     assert "is done 0.50 times as fast (a machine)" in pace.batching_in_words()

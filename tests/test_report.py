@@ -13,10 +13,18 @@ from PIL import Image
 
 from msa.data.load import load
 from msa.data.passport import ALPHAS, passport
-from msa.data.registry import source
+from msa.data.registry import UnknownData, source
 from msa.models.references import TextLinearHyper
 from msa.models.registry import MODELS, model_entry
-from msa.report import appendix, data_tables, figures, ledger, run_tables, tables
+from msa.report import (
+    appendix,
+    data_tables,
+    figures,
+    labels,
+    ledger,
+    run_tables,
+    tables,
+)
 from msa.report.labels import (
     NoResults,
     best_and_worst,
@@ -228,6 +236,19 @@ def test_words_for_the_extremes(summary):
 def test_a_selection_without_results_says_what_there_is(runs):
     with pytest.raises(NoResults, match=r"dataset 'sims'.*there is mosi"):
         select(runs, dataset="sims")
+
+
+def test_a_data_passport_that_is_not_there_is_told_with_its_command(
+    tmp_path, monkeypatch
+):
+    with pytest.raises(NoResults, match="data check mosi --view unaligned --write"):
+        labels.passport("mosi", "unaligned")
+    with pytest.raises(UnknownData, match="'demo' has no view 'unaligned'"):
+        labels.passport("demo", "unaligned")
+    assert "splits" in labels.passport("mosi", "clip-context")
+    monkeypatch.setenv("MSA_RESULTS", str(tmp_path))
+    with pytest.raises(NoResults, match="data check NAME --write"):
+        labels.passports()
 
 
 def test_a_selection_takes_a_value_or_a_list(runs):

@@ -152,9 +152,40 @@ def curves_of(runs: pd.DataFrame) -> pd.DataFrame:
     return curves[curves["run_id"].isin(runs["run_id"])]
 
 
+def passport(dataset: str, view: str) -> dict[str, pd.DataFrame]:
+    """Return the published passport of a data set, by table name.
+
+    Raises
+    ------
+    UnknownData
+        If there is no such data set, or not in this view.
+    NoResults
+        If none is published; the message says how one is made.
+    """
+    source(dataset, view)
+    found = load_passport(dataset, view)
+    if not found:
+        raise NoResults(
+            f"no data passport of {dataset!r} ({view}) is published: `python -m msa "
+            f"data check {dataset} --view {view} --write` makes it from the file"
+        )
+    return found
+
+
 def passports() -> dict[str, pd.DataFrame]:
-    """Return the published passports of all data sets, stacked table by table."""
+    """Return the published passports of all data sets, stacked table by table.
+
+    Raises
+    ------
+    NoResults
+        If there is none.
+    """
     stored = [load_passport(s.dataset, s.view) for s in sources()]
+    if not any(stored):
+        raise NoResults(
+            "no data passport is published: `python -m msa data check NAME --write` "
+            "makes that of a data set"
+        )
     names = {name for tables in stored for name in tables}
     return {
         name: pd.concat([t[name] for t in stored if name in t], ignore_index=True)

@@ -220,6 +220,8 @@ def growth_in_words() -> str:
 def batching_in_words() -> str:
     """Say what a mini-batch of twice the usual size saves, and what that bounds."""
     growth = load_growth()
+    if growth.empty:
+        return "Mini-batches of other sizes have not been measured yet."
     own = growth[growth["axis"] == "batch"]
     keys = ["device_name", "commit", "model"]
     seconds = own.pivot_table(index=keys, columns="value", values="seconds")
