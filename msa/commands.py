@@ -400,12 +400,16 @@ def study_publish(options: argparse.Namespace) -> int:
 
     grids = [study(name) for name in options.names]
     run_ids = {config.run_id for grid in grids for config in grid.configs}
+    store = _store(options)
     done = publish(
-        _store(options),
+        store,
         run_ids=run_ids if grids else None,
         other_data=options.other_data,
     )
-    print(f"{done.runs} runs taken from the store, {done.total} published in all.")
+    print(
+        f"Runs: {done.runs} taken from the store {store.path}, "
+        f"{done.total} published in all."
+    )
     computed = publish_verdicts() + publish_pairs()
     computed += publish_encoders() + publish_switches()
     print("Changed: " + (", ".join(done.written + computed) or "nothing"))

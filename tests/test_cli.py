@@ -291,10 +291,13 @@ def test_a_study_from_run_to_results(store, capsys, monkeypatch, tmp_path):
     first = grids.Study("first", "The first", "For tests.", tuple(configs[:1]))
     monkeypatch.setitem(grids._STUDIES, "first", lambda: first)
     assert main(["study", "publish", "other"]) == 0
-    assert "1 runs taken from the store, 1 published in all." in capsys.readouterr().out
+    assert (
+        f"Runs: 1 taken from the store {store.path}, 1 published in all."
+        in capsys.readouterr().out
+    )
     assert main(["study", "publish", "first", "other"]) == 0
     text = capsys.readouterr().out
-    assert "2 runs taken from the store, 2 published in all." in text
+    assert f"Runs: 2 taken from the store {store.path}, 2 published in all." in text
     assert "Changed: runs.csv" in text
     assert main(["study", "publish"]) == 0
     assert "Changed: nothing" in capsys.readouterr().out

@@ -7,6 +7,7 @@ from msa.data.load import load
 from msa.models.differences import ALL, RELEASED_MODELS, changes, differences
 from msa.models.registry import MODELS
 from msa.report import released
+from msa.report.labels import NoResults
 from msa.study import switches
 from msa.study.grids import CORNERS, SEEDS, study
 from msa.study.publish import publish
@@ -27,6 +28,18 @@ def test_the_list_of_differences_is_the_released_bundle(model):
 def test_a_variant_called_released_exists_where_differences_are_listed():
     having = {name for name, entry in MODELS.items() if "released" in entry.variants}
     assert having == set(RELEASED_MODELS)
+
+
+@pytest.mark.parametrize("text", ["", "0.5 2", "abc", "0.0,0.5"])
+def test_rates_without_a_comparison_are_refused(text):
+    with pytest.raises(
+        NoResults, match=r"compared at the missing rates 0\.0 0\.5 1\.0"
+    ):
+        released.rates_of(text)
+
+
+def test_rates_of_a_comparison_are_read():
+    assert released.rates_of("0 0.50 1.0") == [0.0, 0.5, 1.0]
 
 
 def test_the_study_begins_with_the_bundles_at_every_corner_and_seed():

@@ -13,6 +13,7 @@ from msa.models.differences import ALL, RELEASED_MODELS, changes, differences
 from msa.report.figures import closed_picture
 from msa.report.labels import (
     MISSING,
+    NoResults,
     axis_label,
     describe,
     of_metric,
@@ -34,6 +35,25 @@ NOT_RUN = "not run yet"
 
 NO_PAIR = "no pair yet"
 """What a comparison says until both variants were run with a common seed."""
+
+
+def rates_of(text: str) -> list[float]:
+    """Read the missing rates of the comparison, with spaces between them.
+
+    Raises
+    ------
+    NoResults
+        If there is no rate in the text, or one at which no variants are compared.
+    """
+    there = sorted(_stored()["missing_rate"].unique())
+    try:
+        rates = [float(rate) for rate in text.split()]
+    except ValueError:
+        rates = []
+    if not rates or (there and not set(rates) <= set(there)):
+        known = " ".join(f"{rate:.1f}" for rate in there)
+        raise NoResults(f"{text!r}: variants are compared at the missing rates {known}")
+    return rates
 
 
 def differences_table(model: str) -> Table:
