@@ -22,7 +22,7 @@ export TRANSFORMERS_OFFLINE := 1
 export TQDM_DISABLE := 1
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help env book training pages test drift check links format picture clean
+.PHONY: help env book test drift check links format picture clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -36,15 +36,10 @@ $(STAMP):
 book: $(STAMP)
 	rm -rf _build
 	@sh .ci/space.sh 200
-	@$(MAKE) --no-print-directory -j2 training pages
+	$(BIN)/python -m msa notebook run book/experiments/train.md
+	$(BIN)/jupyter-book build . -W -n --keep-going
 	@echo
 	@echo "The book is built. Open file://$(CURDIR)/_build/html/index.html"
-
-training: $(STAMP)
-	$(BIN)/python -m msa notebook run book/experiments/train.md
-
-pages: $(STAMP)
-	$(BIN)/jupyter-book build . -W -n --keep-going
 
 test: $(STAMP)
 	$(BIN)/python -m ruff check $(LIBRARY)
