@@ -1,5 +1,5 @@
 # make book    run the experiment notebook on the demo data, build the book strictly
-# make test    lint, format check and all tests
+# make test    lint, format check and all tests but those of the built book
 # make drift   make a few published demo runs again and compare
 # make check   read the built book in Chromium, headless
 # make links   follow every link that leaves the book
