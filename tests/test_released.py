@@ -167,6 +167,21 @@ def test_late_losses_count_from_the_second_epoch():
     assert model.weights(2) == model.loss_weights
 
 
+@pytest.mark.parametrize("name", FAMILY)
+def test_what_has_no_loss_yet_is_not_worn_down(name):
+    model = build(name, late_losses=True)
+    rebuild = [p for n, p in model.named_parameters() if n.startswith("rebuild.")]
+    hyper = model.hyper.model_copy(update={"weight_decay": 0.1})
+    (stage,) = model.stages(hyper)
+    batch = make_batch(LENGTHS)
+    for epoch, is_still in ((1, True), (2, False)):
+        before = [p.detach().clone() for p in rebuild]
+        _Pass(stage, hyper).run(iter([batch]), len(batch.labels), epoch)
+        same = [torch.equal(p, old) for p, old in zip(rebuild, before, strict=True)]
+        assert rebuild
+        assert all(same) if is_still else not any(same)
+
+
 class _Counting:
     """An optimiser that counts, and notes the gradient it is given."""
 

@@ -248,6 +248,10 @@ class Model(nn.Module):
     def objective(self, batch: Batch, epoch: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Return what training minimises, and its parts.
 
+        A term of weight 0 is not added, so that what it alone would train has no
+        gradient and Adam passes it over: with a gradient of 0 the L2 penalty would be
+        all that steps there, by about the learning rate each time.
+
         Parameters
         ----------
         batch : Batch
@@ -271,7 +275,8 @@ class Model(nn.Module):
         task = self.task_loss(outputs.prediction, batch.labels)
         terms = {"task": task, **outputs.losses}
         weights = self.weights(epoch)
-        total = torch.stack([weights[name] * terms[name] for name in terms]).sum()
+        counted = [weights[name] * terms[name] for name in terms if weights[name]]
+        total = torch.stack(counted).sum()
         return total, terms
 
     def checked(self, outputs: Outputs, batch: Batch) -> Outputs:
