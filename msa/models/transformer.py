@@ -100,7 +100,7 @@ class EncoderBank(nn.Module):
     Encoder ``e`` attends either to itself (self-attention, ``source`` None) or to a
     source sequence, whose keys and values are taken from its embedding in every layer.
     A layer is: norm, attention, dropout, residual; norm, FFN (width 4d, ReLU), dropout,
-    residual; a last norm closes the stack (MulT's encoder, which both papers reuse).
+    residual; a last norm closes the stack (MulT's encoder, as in both papers' code).
     The norm in front of attention has one gain and offset for queries, another for
     keys and values.
 
