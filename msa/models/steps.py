@@ -17,7 +17,7 @@ from torch import Tensor
 
 PADDED_SCORE = -60.0
 """Added to the attention score of a padded key. exp(-60) is lost in a float32 sum, so
-padding has no effect, exactly, while a step's largest real score is above -40; a larger
+padding has no effect, exactly, while a step's largest real score is above -35; a larger
 number would only make exp() produce denormal numbers, which are a hundred times slower
 on the CPU."""
 
