@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -218,6 +219,13 @@ def test_pairs_are_counted_where_both_systems_were_run(stored):
     assert "turns 2 of 4 pairs of systems round" in words  # one at each rate
 
 
+def test_runs_needed_are_those_of_published_tables():
+    # Cohen (1988), two groups, two-sided at 5 %, power 80 %: d = 0.5, 0.8, 1.0.
+    assert [noise.runs_needed(d) for d in (0.5, 0.8, 1.0)] == [64, 26, 17]
+    # Two runs are the fewest that have a spread.
+    assert noise.runs_needed(math.inf) == 2
+
+
 def test_noise_tells_which_seed_moved(stored):
     values = [0.9, 1.0, 1.1]
     runs = []
@@ -242,13 +250,14 @@ def test_noise_tells_which_seed_moved(stored):
     assert cells.at["masks", "Mean"] == "1.000"
     # Two degrees of freedom: sqrt(2 / 7.378) and sqrt(2 / 0.05064) times 0.1.
     assert cells.at["masks", "Standard deviation"] == "0.100 [0.052 to 0.628]"
-    # Printed: 1.2108 of MISA, 1.1561; 2 ((1.960 + 0.842) * 0.1 / 0.0547)^2 = 52.5.
-    assert cells.at["masks", "Seeds needed"] == "53"
+    # Printed: 1.2108 of MISA, 1.1561; 2 ((1.960 + 0.842) * 0.1 / 0.0547)^2 = 52.5, and
+    # 1.960^2 / 4 more because a t-test does not know the 0.1 (Guenther 1981): 53.4.
+    assert cells.at["masks", "Seeds needed"] == "54"
     # Three variances of 0.1^2 add up: three times as many.
     # Six degrees: sqrt(6 / 14.449) and sqrt(6 / 1.2373) times 0.1732.
     assert cells.at["all three", "Standard deviation"] == "0.173 [0.112 to 0.381]"
-    assert cells.at["all three", "Seeds needed"] == "158"
-    assert "needs 158 seeds" in noise.in_words("MAE")
+    assert cells.at["all three", "Seeds needed"] == "159"
+    assert "needs 159 seeds" in noise.in_words("MAE")
     assert "One answer for all clips: 1 of 9 runs" in noise.in_words("MAE")
     assert isinstance(noise.picture("MAE"), Picture)
     gain, what = noise.smallest_gain("Non0_F1")
