@@ -300,8 +300,14 @@ def test_a_run_made_again_elsewhere_is_another_draw(stored, monkeypatch):
     monkeypatch.setattr(reruns, "load_environments", lambda: places)
     made = [("a", {}, 1.0), ("b", {"selection": "all"}, 1.0), ("c", {}, 1.3)]
     rows = [
-        {**run("", **fields), "environment": place, "test_MAE": mae}
+        {**run("", **fields), "environment": place, "test_MAE": mae, "epochs": 9}
         for place, fields, mae in made
+    ]
+    # Solved, not trained: equal anywhere.
+    made = {**run("", "text-linear"), "test_MAE": 1.0, "epochs": 0}
+    rows += [
+        {**made, "environment": "a"},
+        {**made, "selection": "all", "environment": "c"},
     ]
     for row in rows:
         row["run_id"] = config_of(row).run_id
@@ -314,7 +320,7 @@ def test_a_run_made_again_elsewhere_is_another_draw(stored, monkeypatch):
     assert cells.at[reruns.SAME, "Equal to the last digit"] == "1"
     assert cells.at[reruns.OTHER, "Standard deviation of one run"] == "0.212"
     assert "the same score in 1 of 1 pairs" in reruns.in_words()
-    assert "0 of 2 pairs, else apart like draws with a standard" in reruns.in_words()
+    assert "0 of 2 pairs, and together they are apart like draws" in reruns.in_words()
     rows[1]["environment"] = "old"  # code that rounds otherwise
     stored(load_runs=pd.DataFrame(rows))
     assert set(reruns.pairs()["kind"]) == {reruns.OTHER}

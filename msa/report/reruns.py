@@ -32,6 +32,8 @@ SAME, OTHER = "the same processor and rounding", "another processor or rounding"
 def pairs(metric: str = "MAE") -> pd.DataFrame:
     """Return every pair of published runs that are one training.
 
+    Runs without epochs are left out: a closed form is no training that could part.
+
     Returns
     -------
     DataFrame
@@ -42,6 +44,7 @@ def pairs(metric: str = "MAE") -> pd.DataFrame:
     columns = ["kind", "model", "first", "second", "difference"]
     if runs.empty:
         return pd.DataFrame(columns=columns)
+    runs = runs[runs["epochs"] > 0]
     training = runs["run_id"].copy()
     for at, row in runs[runs[list(RECORDED)].notna().any(axis=1)].iterrows():
         plain = config_of(row).model_copy(update=dict.fromkeys(RECORDED))
@@ -86,10 +89,10 @@ def table(metric: str = "MAE") -> Shown:
     runs = load_runs()
     behind = runs[runs["run_id"].isin([*found["first"], *found["second"]])]
     caption = (
-        f"{axis_label(metric)} on the test split of two published runs with one "
-        "configuration, seeds included. Rounding: code that computes the same and adds "
-        "up in another order. Standard deviation of one run: root mean square of the "
-        f"differences over the square root of 2. {describe(behind)}"
+        f"{axis_label(metric)} on the test split of two published trainings with "
+        "one configuration, seeds included. Rounding: code that computes the same and "
+        "adds up in another order. Standard deviation of one run: root mean square of "
+        f"the differences over the square root of 2. {describe(behind)}"
     )
     return plain_table(pd.DataFrame(rows), found, f"reruns-{metric}", caption)
 
@@ -103,8 +106,8 @@ def in_words(metric: str = "MAE") -> str:
         told.append(
             f"on {kind} the same score in {same} of {len(own)} pairs"
             + (
-                f", else apart like draws with a standard deviation of "
-                f"{printed(metric, _deviation(own))} in {axis_label(metric)}"
+                f", and together they are apart like draws with a standard deviation "
+                f"of {printed(metric, _deviation(own))} in {axis_label(metric)}"
                 if same < len(own)
                 else ""
             )
