@@ -152,6 +152,16 @@ def test_train_rate_against_test_rate(stored):
     picture = generalisation.rates_picture("MAE")
     # Mixed rates win at both.
     assert "MFMB-Net: trained at 0.0 at 0, mixed at 2 of 2" in picture.alt
+    assert "One seed" not in picture.alt
+    # A reference with more seeds says nothing of a network with one.
+    frames = rates_frames()
+    one = run("b", model="TFR-Net", seed=SEEDS[0])
+    test = frames["load_evaluations"].iloc[[0]].assign(run_id="b")
+    stored(
+        load_runs=pd.concat([frames["load_runs"], pd.DataFrame([one])]),
+        load_evaluations=pd.concat([frames["load_evaluations"], test]),
+    )
+    assert "One seed does not tell" in generalisation.rates_in_words("MAE")
 
 
 def test_models_of_the_protocol_stand_beside_those_of_one_rate(stored, monkeypatch):

@@ -103,11 +103,10 @@ def rates_in_words(metric: str = "MAE") -> str:
     )
     if (best.sum(axis=1) > 1).any():
         words += (
-            " Ties count for each training: at the test rate that a model was trained "
-            f"at, it counts under '{OWN_RATE}' as well, so the counts of a system can "
-            "add up to more than there are rates."
+            " Ties count for each training, so the counts of a system can add up to "
+            "more than there are rates."
         )
-    if own.groupby("model")["seed"].nunique().max() == 1:
+    if own.groupby("model")["seed"].nunique().min() == 1:
         words += " One seed does not tell what another would change."
     return words
 
