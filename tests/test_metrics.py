@@ -93,6 +93,19 @@ def test_constant_labels_have_no_correlation():
     assert math.isnan(score([0.1, 0.2], [1.0, 1.0], "mosi")["Corr"])
 
 
+def test_one_answer_up_to_rounding_has_no_correlation():
+    answer = np.float32(0.7310586)
+    prediction = np.full(6, answer)
+    prediction[[1, 4]] = np.nextafter(answer, np.float32(1))
+    truth = np.array([-1.0, 2.0, 0.0, 1.0, 3.0, -2.0])
+    assert math.isnan(score(prediction, truth, "mosi")["Corr"])
+    found = metrics.score_resamples(prediction, truth, "mosi", np.ones((2, 6)))
+    assert np.isnan(found["Corr"]).all()
+    # Answers that differ by more than rounding do correlate, however little they do.
+    near = answer + np.float32(1e-5) * truth.astype(np.float32)
+    assert score(near, truth, "mosi")["Corr"] == pytest.approx(1.0, abs=1e-2)
+
+
 def test_only_zero_labels_leave_non0_undefined():
     values = score([0.1, -0.2], [0.0, 0.0], "mosi")
     assert math.isnan(values["Non0_acc_2"])

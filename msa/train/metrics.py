@@ -27,7 +27,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from msa.data.numbers import RATES, correlation
+from msa.data.numbers import RATES, correlation, is_constant
 
 SCALES = ("mosi", "sims")
 """Label scales: -3 to 3 and -1 to 1."""
@@ -256,7 +256,10 @@ def score_resamples(
             cells = [guess == fact]
         columns[key] = [cell & counted for cell in cells]
     # Centred on the whole sample, so that the sums of squares do not cancel.
-    p, t = prediction - prediction.mean(), truth - truth.mean()
+    p, t = (
+        np.zeros(len(x)) if is_constant(x) else x - x.mean()
+        for x in (prediction, truth)
+    )
     columns["MAE"] = [np.abs(prediction - truth)]
     columns["Corr"] = [p, t, p * p, t * t, p * t]
 
