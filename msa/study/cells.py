@@ -23,6 +23,7 @@ from msa.study.stats import (
     interval,
     mean_over_runs,
     run_counts,
+    run_weights,
     student_draws,
 )
 from msa.train.metrics import METRICS
@@ -318,8 +319,8 @@ def compare(claim: Claim, evidence: Evidence) -> list[Cell]:
 
 
 def _drawn_mean(scores: Floats) -> Floats:
-    """Mean over drawn runs in every resample, (B, R) to (B,)."""
-    return mean_over_runs(scores, run_counts(scores.shape[1], rules().resamples))
+    """Mean over runs in every resample, (B, R) to (B,)."""
+    return mean_over_runs(scores, run_weights(scores.shape[1], rules().resamples))
 
 
 def gain_cell(

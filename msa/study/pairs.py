@@ -21,7 +21,7 @@ from msa.study.stats import (
     interval,
     mean_over_runs,
     probability_of_improvement,
-    run_counts,
+    run_weights,
     ties_as_zero,
 )
 from msa.train.metrics import RATES, metric_keys
@@ -168,8 +168,8 @@ def paired_gain(
     if np.isnan(gain):
         return dict.fromkeys(("gain", "lo", "hi", "p", "p_seeds"), np.nan)
     gains = ours[1] - theirs[1]  # (B, R)
-    counts = run_counts(gains.shape[1], rules().resamples)
-    draws = mean_over_runs(gains, counts)
+    weights = run_weights(gains.shape[1], rules().resamples)
+    draws = mean_over_runs(gains, weights)
     bounds = interval(draws, rules().level)
     gain, lo, hi = ties_as_zero([gain, *bounds]).tolist()
     p_values = {"p": p_value(draws), "p_seeds": p_over_seeds(ours[0] - theirs[0])}

@@ -18,9 +18,10 @@ be in the test split. A resample draws both anew, with replacement. Clips come i
 videos: those of one video share a speaker, and in the clip-context view even steps, so
 that a resample draws whole videos. All runs are scored on the same drawn clips, because
 all of them answer for the same test split: a run is not a fresh sample of clips. With
-one run only the clips vary, and the interval says nothing about seeds. With three runs
-the bootstrap sees only part of the variation between seeds; that is the price of three
-seeds, and every table shows its ``n``. Where there is no score by clip, and seeds alone
+one run only the clips vary, and the interval says nothing about seeds. Drawing a few
+runs again understates how much they vary, so what a resample changes is stretched
+(:func:`run_weights`); how little three runs tell of their own variation is left, and
+every table shows its ``n``. Where there is no score by clip, and seeds alone
 vary, resampling three values could give no more than their range: there the mean is
 drawn from Student's distribution (:func:`student_draws`).
 
@@ -131,6 +132,19 @@ def run_counts(
     return counts
 
 
+def run_weights(runs: int, resamples: int = RESAMPLES, seed: int = 0) -> Floats:
+    """Weights of runs in every resample, (B, R); they add up to ``R``.
+
+    The mean of ``R`` values drawn again from ``R`` has their variance over ``R - 1``
+    too small by a factor of (R - 1) / R: a third with three. How often each was drawn
+    is therefore moved away from once by sqrt(R / (R - 1)), which makes up for it (the
+    rescaled bootstrap of Rao and Wu, 1988). A run that is not drawn has a weight below
+    0.
+    """
+    counts = run_counts(runs, resamples, seed)
+    return 1 + np.sqrt(runs / max(runs - 1, 1)) * (counts - 1)
+
+
 def student_draws(values: ArrayLike, resamples: int = RESAMPLES) -> Floats:
     """Spread the mean of few values over Student's distribution, shape (B,).
 
@@ -190,10 +204,10 @@ def resampled_scores(
     return {key: np.stack([run[key] for run in runs], 1) for key in metric_keys(scale)}
 
 
-def mean_over_runs(scores: Floats, counts: Floats) -> Floats:
-    """Mean of the drawn runs in every resample: (B, ..., R) and (B, R) to (B, ...)."""
-    shape = (len(counts), *(1,) * (scores.ndim - 2), counts.shape[1])
-    return (scores * counts.reshape(shape)).sum(-1) / counts.shape[1]
+def mean_over_runs(scores: Floats, weights: Floats) -> Floats:
+    """Weighted mean of the runs in every resample: (B, ..., R), (B, R) to (B, ...)."""
+    shape = (len(weights), *(1,) * (scores.ndim - 2), weights.shape[1])
+    return (scores * weights.reshape(shape)).sum(-1) / weights.shape[1]
 
 
 def interval(distribution: ArrayLike, level: float = LEVEL) -> tuple[float, float]:
@@ -305,7 +319,7 @@ def together(runs: Sequence[Scored]) -> Scored:
 def estimate(cell: Scored) -> dict[str, Estimate]:
     """Every metric of one table cell with its interval, by metric key."""
     return {
-        key: summarise(values, mean_over_runs(cell.scores[key], _drawn_runs(cell, key)))
+        key: summarise(values, mean_over_runs(cell.scores[key], _weights(cell, key)))
         for key, values in cell.values.items()
     }
 
@@ -349,7 +363,7 @@ def estimate_sweep(
     for key in cells[0].values:
         curve = np.stack([cell.values[key] for cell in cells], -1)  # (R, S)
         scores = np.stack([cell.scores[key] for cell in cells], 1)  # (B, S, R)
-        means = mean_over_runs(scores, _drawn_runs(cells[0], key))  # (B, S)
+        means = mean_over_runs(scores, _weights(cells[0], key))  # (B, S)
         for name, aggregate in AGGREGATES.items():
             found[name, key] = summarise(
                 aggregate(curve, rates), aggregate(means, rates)
@@ -379,7 +393,7 @@ def paired_difference(first: Scored, second: Scored) -> dict[str, Estimate]:
     found = {}
     for key, values in first.values.items():
         gains = first.scores[key] - second.scores[key]  # (B, R)
-        means = mean_over_runs(gains, _drawn_runs(first, key))
+        means = mean_over_runs(gains, _weights(first, key))
         own = summarise(values - second.values[key], means)
         mean, lo, hi = ties_as_zero([own.mean, own.lo, own.hi]).tolist()
         found[key] = replace(own, mean=mean, lo=lo, hi=hi)
@@ -483,9 +497,9 @@ def probability_of_improvement(
     )
 
 
-def _drawn_runs(cell: Scored, key: str) -> Floats:
+def _weights(cell: Scored, key: str) -> Floats:
     *_, resamples, seed = cell.draws
-    return run_counts(cell.values[key].size, resamples, seed)
+    return run_weights(cell.values[key].size, resamples, seed)
 
 
 def _same_draws(*cells: Scored) -> None:
