@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -155,6 +156,14 @@ def test_failures_are_kept_until_the_run_succeeds(store):
     assert not store.has(RUN)
     store.write(record())
     assert store.failures() == {}
+
+
+def test_a_failure_that_goes_while_all_are_read_stops_nobody(store, monkeypatch):
+    file = store.write_failure(RUN, {"seed": 1}, "loss is nan", "Traceback ...")
+    kept = store.write_failure(OTHER, {"seed": 2}, "loss is nan", "Traceback ...")
+    store.forget_failure(RUN)
+    monkeypatch.setattr(Path, "glob", lambda *_: [file, kept])  # as listed before
+    assert list(store.failures()) == [OTHER]
 
 
 def test_one_claim_at_a_time(store):

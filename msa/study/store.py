@@ -261,6 +261,8 @@ class RunStore:
         for file in sorted((self.path / "failures").glob("*.json")):
             try:
                 found[file.stem] = json.loads(file.read_bytes())
+            except FileNotFoundError:
+                continue  # the run has succeeded meanwhile
             except ValueError as error:
                 raise StoreError(f"{file} is damaged ({error}); remove it") from error
         return found
