@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from threading import Thread
 
 import numpy as np
 import pandas as pd
@@ -29,6 +30,7 @@ from msa.models.steps import Steps
 from msa.models.tfr_net import TFRNet, TFRNetHyper
 from msa.report import costs
 from msa.study.epoch_times import shared_rounds
+from msa.study.layout import Folder, ResultsError
 from msa.study.results import load_passport
 from tests import fake_runs
 
@@ -218,6 +220,24 @@ def test_a_new_measurement_replaces_the_old_one_of_the_same_kind(tmp_path):
     names = found["model"] + found["threads"].astype(str)
     seconds = dict(zip(names, found["seconds_per_epoch"], strict=True))
     assert seconds == {"MulT2": 3.0, "MulT1": 9.0, "TFN2": 2.0}
+
+
+def test_two_measurements_at_once_keep_the_rows_of_both(tmp_path):
+    file = tmp_path / "models.csv"
+    with Folder(tmp_path).exclusive():
+        other = Thread(target=save_times, args=([measured("TFN", 2.0)], file))
+        other.start()
+        other.join(0.2)
+        assert other.is_alive()  # it waits: what it read now could be out of date
+        file.write_text(pd.DataFrame([measured("MulT", 4.0)]).to_csv(index=False))
+    other.join()
+    assert set(load_times(file)["model"]) == {"MulT", "TFN"}
+
+
+def test_a_folder_that_takes_no_times_is_named(tmp_path):
+    (tmp_path / "benchmarks").write_text("a file in the place of the folder")
+    with pytest.raises(ResultsError, match="benchmarks"):
+        save_times([measured("TFN", 2.0)], tmp_path / "benchmarks" / "models.csv")
 
 
 def test_without_measurements_there_is_an_empty_table(tmp_path):

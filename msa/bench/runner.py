@@ -376,14 +376,14 @@ def load_growth(folder: Path | None = None) -> pd.DataFrame:
     return _load("growth.csv", (*GROWTH_KEYS, "seconds"), folder)
 
 
-def save_pace(rows: Sequence[dict[str, object]], folder: Path | None = None) -> Path:
-    """Merge measurements into the published ones; return the file."""
-    return merge_rows(_file("runner.csv", folder), rows, PACE_KEYS)
+def save_pace(rows: Sequence[dict[str, object]], folder: Path | None = None) -> None:
+    """Merge measurements into the published ones."""
+    merge_rows(_file("runner.csv", folder), rows, PACE_KEYS)
 
 
-def save_growth(rows: Sequence[dict[str, object]], folder: Path | None = None) -> Path:
-    """Merge measurements into the published ones; return the file."""
-    return merge_rows(_file("growth.csv", folder), rows, GROWTH_KEYS)
+def save_growth(rows: Sequence[dict[str, object]], folder: Path | None = None) -> None:
+    """Merge measurements into the published ones."""
+    merge_rows(_file("growth.csv", folder), rows, GROWTH_KEYS)
 
 
 def _file(name: str, folder: Path | None) -> Path:

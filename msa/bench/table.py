@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import tomllib
 from collections.abc import Sequence
 from importlib.resources import files
@@ -10,8 +11,8 @@ from pathlib import Path
 import pandas as pd
 
 from msa.bench.timing import PLAIN, trained_models
-from msa.data.files import write_atomically
 from msa.data.paths import results_dir
+from msa.study.layout import Folder
 
 KEYS = (
     *("model", "variant", "dataset", "shapes", "encoder_mode"),
@@ -31,15 +32,9 @@ def load_times(file: Path | None = None) -> pd.DataFrame:
     return pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=list(KEYS))
 
 
-def save_times(rows: Sequence[dict[str, object]], file: Path | None = None) -> Path:
-    """Merge new measurements into the published ones.
-
-    Returns
-    -------
-    Path
-        The file.
-    """
-    return merge_rows(
+def save_times(rows: Sequence[dict[str, object]], file: Path | None = None) -> None:
+    """Merge new measurements into the published ones."""
+    merge_rows(
         file or times_file(), rows, KEYS, ["dataset", "shapes", "encoder_mode", "model"]
     )
 
@@ -49,7 +44,7 @@ def merge_rows(
     rows: Sequence[dict[str, object]],
     keys: Sequence[str],
     order: Sequence[str] = (),
-) -> Path:
+) -> None:
     """Merge measurements into a published table; systems keep the registry's order.
 
     Numbers keep four significant digits: no time is known to more.
@@ -64,26 +59,29 @@ def merge_rows(
     order : sequence of str, optional
         Columns to sort by; the keys when left out.
 
-    Returns
-    -------
-    Path
-        The file.
+    Raises
+    ------
+    ResultsError
+        If the disk does not take the file.
     """
-    merged = pd.DataFrame(rows)
-    if file.is_file():
-        merged = pd.concat([pd.read_csv(file), merged])
-    merged = merged.drop_duplicates(list(keys), keep="last")
-    places = {name: i for i, name in enumerate(trained_models())}
-    merged = merged.sort_values(
-        list(order or keys),
-        key=lambda column: (
-            column.map(places).fillna(len(places)) if column.name == "model" else column
-        ),
-        kind="stable",
-    )
-    text = merged.to_csv(index=False, float_format="%.4g", lineterminator="\n")
-    write_atomically(file, text.encode())
-    return file
+    folder, places = Folder(file.parent), {n: i for i, n in enumerate(trained_models())}
+    with folder.exclusive():
+        merged = pd.DataFrame(rows)
+        if (before := folder.read(file.name)) is not None:
+            merged = pd.concat([pd.read_csv(io.BytesIO(before)), merged])
+        merged = merged.drop_duplicates(list(keys), keep="last")
+        merged = merged.sort_values(
+            list(order or keys),
+            key=lambda column: (
+                column.map(places).fillna(len(places))
+                if column.name == "model"
+                else column
+            ),
+            kind="stable",
+        )
+        text = merged.to_csv(index=False, float_format="%.4g", lineterminator="\n")
+        folder.put(file.name, text.encode())
+        folder.write()
 
 
 def public_times() -> dict[str, object]:
