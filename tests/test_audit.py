@@ -6,14 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from msa.audit import main, papers
+from msa.audit import papers
 from msa.audit.checks import CHECKS, audit, verdict_counts
 from msa.audit.command import CHECK_NAMES, records
 from msa.audit.files import write_background, write_findings
 from msa.audit.findings import COLUMNS, raised
 from msa.audit.labels import count_labels, read_labels, read_splits
 from msa.audit.tidy import OF_RUNS, table_of_runs
-from msa.cli import main as cli
+from msa.cli import main
 from msa.data.load import MissingData
 from msa.data.paths import results_dir
 from msa.train.metrics import score
@@ -213,7 +213,7 @@ def test_the_summary_names_every_check_and_writes_nothing_when_filtered(
     capsys, monkeypatch, tmp_path
 ):
     monkeypatch.setattr("msa.data.paths.results_dir", lambda: tmp_path)
-    assert main(["--check", "has0-non0", "--check", "data-statistics"]) == 0
+    assert main(["audit", "--check", "has0-non0", "--check", "data-statistics"]) == 0
     shown = capsys.readouterr().out
     assert "has0-non0" in shown
     assert "granularity" not in shown
@@ -221,7 +221,7 @@ def test_the_summary_names_every_check_and_writes_nothing_when_filtered(
 
 
 def test_json_is_a_list_of_complete_records(capsys, tmp_path):
-    arguments = ["--json", "--check", "has0-non0", "--paper", "MIT-FRNet"]
+    arguments = ["audit", "--json", "--check", "has0-non0", "--paper", "MIT-FRNet"]
     assert main([*arguments, "--out", str(tmp_path)]) == 0
     found = json.loads(capsys.readouterr().out)
     assert all(tuple(record) == COLUMNS for record in found)
@@ -239,8 +239,8 @@ def test_runs_with_an_open_finding_fail(runs, tmp_path, capsys):
     good, bad = tmp_path / "good.csv", tmp_path / "bad.csv"
     runs.to_csv(good, index=False)
     runs.assign(test_Mult_acc_7=runs["test_Mult_acc_7"] + 0.5).to_csv(bad, index=False)
-    assert main(["--runs", str(good)]) == 0
-    assert main(["--runs", str(bad)]) == 1
+    assert main(["audit", "--runs", str(good)]) == 0
+    assert main(["audit", "--runs", str(bad)]) == 1
     assert "inconsistent" in capsys.readouterr().out
 
 
@@ -256,7 +256,7 @@ def test_runs_with_an_open_finding_fail(runs, tmp_path, capsys):
 def test_what_are_no_runs_is_told_in_one_line(name, content, message, tmp_path, capsys):
     if content is not None:
         (tmp_path / name).write_text(content)
-    assert cli(["audit", "--runs", str(tmp_path / name)]) == 2
+    assert main(["audit", "--runs", str(tmp_path / name)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ")
     assert message in line
@@ -265,20 +265,30 @@ def test_what_are_no_runs_is_told_in_one_line(name, content, message, tmp_path, 
 def test_a_folder_that_takes_no_findings_is_named(tmp_path, capsys):
     (tmp_path / "taken").write_text("where a folder should be")
     out = tmp_path / "taken" / "audit"
-    assert cli(["audit", "--check", "has0-non0", "--out", str(out)]) == 2
+    assert main(["audit", "--check", "has0-non0", "--out", str(out)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: {out}/findings-has0-non0.csv cannot be written")
     assert "--out" in line
 
 
+def test_results_that_take_no_label_counts_are_named(tmp_path, capsys, monkeypatch):
+    (tmp_path / "taken").write_text("where a folder should be")
+    monkeypatch.setenv("MSA_RESULTS", str(tmp_path / "taken"))
+    counted = (pd.DataFrame({"label": [0.0]}), pd.DataFrame({"clips": [1]}))
+    monkeypatch.setattr("msa.audit.labels.count_labels", lambda: counted)
+    assert main(["audit", "--count-labels", "--check", "has0-non0"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: nothing can be written into the results")
+
+
 def test_runs_are_of_no_paper(capsys):
     with pytest.raises(SystemExit) as caught:
-        main(["--runs", "runs.csv", "--paper", "MFMB-Net"])
+        main(["audit", "--runs", "runs.csv", "--paper", "MFMB-Net"])
     assert caught.value.code == 2
     assert "not allowed with" in capsys.readouterr().err
 
 
 def test_an_unknown_option_exits_with_the_choices(capsys):
     with pytest.raises(SystemExit):
-        main(["--check", "spelling"])
+        main(["audit", "--check", "spelling"])
     assert "has0-non0" in capsys.readouterr().err

@@ -43,27 +43,6 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser = subparsers.add_parser(
         "audit", help="check the papers' printed tables", description=_DESCRIPTION
     )
-    _add_options(parser)
-    return parser
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run the audit from the command line and return the exit code.
-
-    Parameters
-    ----------
-    argv : list of str, optional
-        Arguments after the command's name; those of the process when left out.
-    """
-    parser = argparse.ArgumentParser(
-        prog="python -m msa audit", description=_DESCRIPTION
-    )
-    _add_options(parser)
-    arguments = parser.parse_args(argv)
-    return arguments.command(arguments)
-
-
-def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--json", action="store_true", help="print the findings as a list of records"
     )
@@ -95,6 +74,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         help="first count the labels of the real data sets anew (needs them)",
     )
     parser.set_defaults(command=_run)
+    return parser
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -66,13 +66,24 @@ def count_labels(root: Path | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
     return pd.DataFrame(counts), pd.DataFrame(splits)
 
 
-def write_counts(folder: Path | None = None) -> None:
-    """Write ``label_counts.csv`` and ``splits.csv`` from the real data sets."""
-    folder = folder or results_dir() / "audit"
-    folder.mkdir(parents=True, exist_ok=True)
-    counts, splits = count_labels()
-    counts.to_csv(folder / "label_counts.csv", index=False, lineterminator="\n")
-    splits.to_csv(folder / "splits.csv", index=False, lineterminator="\n")
+def write_counts() -> None:
+    """Write ``label_counts.csv`` and ``splits.csv`` from the real data sets.
+
+    Raises
+    ------
+    MissingData
+        If a data set is not there.
+    ResultsError
+        If the folder of results does not take them.
+    """
+    from msa.study.layout import Folder  # needs torch, as counting does
+
+    folder = Folder(results_dir())
+    for name, table in zip(("label_counts", "splits"), count_labels(), strict=True):
+        content = table.to_csv(index=False, lineterminator="\n").encode()
+        folder.put(f"audit/{name}.csv", content)
+    with folder.exclusive():
+        folder.write()
 
 
 def read_labels(folder: Path | None = None) -> Labels:
