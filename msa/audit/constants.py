@@ -15,10 +15,10 @@ import pandas as pd
 from msa.audit.findings import findings, place
 from msa.audit.labels import Labels, scale_of
 from msa.audit.tidy import METRIC_NAMES
+from msa.data.published import ACCURACIES, PERCENT
 from msa.train.metrics import score
 
 _SIGN_METRICS = ("Acc-2", "F1")
-_ACCURACIES = ("Acc-2", "Acc-3", "Acc-5", "Acc-7")
 
 _CLASS_VALUES = {
     "mosi": {"Acc-7": range(-3, 4), "Acc-5": range(-2, 3)},
@@ -71,8 +71,7 @@ def _predictors(scale: str, train: np.ndarray) -> Iterator[tuple[str, float, tup
     for metric, values in _CLASS_VALUES[scale].items():
         for value in values:
             yield f"always class {value:g}", float(value), (metric,)
-    everything = (*_ACCURACIES, "F1", "MAE")
-    yield "train median", float(np.median(train)), everything
+    yield "train median", float(np.median(train)), (*PERCENT, "MAE")
 
 
 def majority_shares(labels: Labels) -> pd.DataFrame:
@@ -84,7 +83,7 @@ def majority_shares(labels: Labels) -> pd.DataFrame:
         Columns ``dataset, metric, variant, predictor, score``, one row per accuracy.
     """
     table = constant_scores(labels)
-    shares = table[table["metric"].isin(_ACCURACIES)]
+    shares = table[table["metric"].isin(ACCURACIES)]
     groups = shares.groupby(["dataset", "metric", "variant"], sort=False)
     best = groups["score"].idxmax()
     columns = ["dataset", "metric", "variant", "predictor", "score"]
@@ -136,7 +135,7 @@ def equals_constant(cells: pd.DataFrame, labels: Labels) -> pd.Series:
 
 
 def _scored(cells: pd.DataFrame) -> Iterator:
-    shown = cells["metric"].isin((*_ACCURACIES, "F1", "MAE")) & cells["value"].notna()
+    shown = cells["metric"].isin((*PERCENT, "MAE")) & cells["value"].notna()
     yield from cells[shown].itertuples()
 
 

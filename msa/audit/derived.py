@@ -11,12 +11,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from msa.audit.findings import findings
+from msa.audit.findings import findings, place
 from msa.audit.labels import Labels
+from msa.data.published import SCORES
 from msa.train.metrics import RATES, auilc, mwa
 
 _SERIES = ["paper", "dataset", "model", "metric", "variant", "weighting"]
-_METRICS = ("Acc-2", "Acc-3", "Acc-5", "Acc-7", "F1", "MAE", "Corr")
 
 
 def derived_scores(cells: pd.DataFrame) -> pd.DataFrame:
@@ -30,7 +30,7 @@ def derived_scores(cells: pd.DataFrame) -> pd.DataFrame:
         effect of rounding on the area. An undefined value makes the area undefined. In
         MWA a value at rate 1.0 has weight 0, so an undefined one there does no harm.
     """
-    shown = cells[cells["metric"].isin(_METRICS) & cells["rate"].notna()]
+    shown = cells[cells["metric"].isin(SCORES) & cells["rate"].notna()]
     rows = []
     for key, group in shown.groupby(["table", *_SERIES], sort=False):
         group = group.sort_values("rate")
@@ -87,7 +87,7 @@ def derived(cells: pd.DataFrame, labels: Labels) -> pd.DataFrame:
             fits = abs(value - area.value) <= margin * (1 + 1e-9)
             own = other.paper == area.paper
             rows.append(
-                {name: getattr(area, name) for name in _PLACE}
+                place(area)
                 | {
                     "expected_low": value - margin,
                     "expected_high": value + margin,
@@ -98,6 +98,3 @@ def derived(cells: pd.DataFrame, labels: Labels) -> pd.DataFrame:
                 }
             )
     return findings("derived", rows)
-
-
-_PLACE = ("paper", "table", "dataset", "model", "metric", "variant", "rate", "printed")

@@ -22,9 +22,9 @@ from scipy.spatial import ConvexHull
 
 from msa.audit.findings import findings
 from msa.audit.labels import Labels
+from msa.data.published import SCORES
 
 WEIGHTINGS = ("correct", "swapped")
-_RANKED = ("Acc-2", "Acc-3", "Acc-5", "Acc-7", "F1", "MAE", "Corr")
 _ROW = ["paper", "table", "dataset", "model", "rate", "variant"]
 
 
@@ -243,7 +243,7 @@ def rankings(cells: pd.DataFrame, labels: Labels) -> pd.DataFrame:
     keys = ["paper", "table", "dataset", "model"]
     swapped = systems(pairs).query("reading == 'swapped'")[keys]
     fixed = pairs.merge(swapped, on=keys)[[*_ROW, "mirrored"]].assign(metric="F1")
-    scores = cells[cells["metric"].isin(_RANKED) & (cells["model"] != "")]
+    scores = cells[cells["metric"].isin(SCORES) & (cells["model"] != "")]
     scores = scores.merge(fixed, on=[*_ROW, "metric"], how="left")
     scores["one_f1"] = scores["mirrored"].fillna(scores["value"])
     column = ["paper", "table", "dataset", "metric", "variant", "rate"]

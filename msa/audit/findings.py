@@ -7,20 +7,11 @@ from typing import Any
 
 import pandas as pd
 
+PLACE = ("paper", "table", "dataset", "model", "metric", "variant", "rate", "printed")
+"""Columns that say where a cell stands, and what it prints."""
+
 COLUMNS = (
-    "check",
-    "paper",
-    "table",
-    "dataset",
-    "model",
-    "metric",
-    "variant",
-    "rate",
-    "printed",
-    "expected_low",
-    "expected_high",
-    "verdict",
-    "explanation",
+    *("check", *PLACE, "expected_low", "expected_high", "verdict", "explanation"),
 )
 """Columns of every table of findings. Expected values are in the printed units."""
 
@@ -78,8 +69,7 @@ def place(cell: Any) -> dict[str, Any]:
     cell : named tuple or Series
         A row of a prepared table.
     """
-    where = ("paper", "table", "dataset", "model", "metric", "variant", "rate")
-    return {name: getattr(cell, name) for name in (*where, "printed")}
+    return {name: getattr(cell, name) for name in PLACE}
 
 
 def raised(table: pd.DataFrame) -> pd.DataFrame:

@@ -19,8 +19,8 @@ from scipy.stats import false_discovery_control, fisher_exact, poisson_binom
 from msa.audit.constants import equals_constant
 from msa.audit.findings import findings, place
 from msa.audit.labels import Labels
+from msa.data.published import ACCURACIES
 
-ACCURACIES = ("Acc-2", "Acc-3", "Acc-5", "Acc-7")
 RUNS = (1, 2, 3, 4, 5)
 NEIGHBOURHOOD = 0.5
 """Points on each side of a cell in which the share of attainable values is taken."""

@@ -14,9 +14,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binom, chi2, f, norm
 
-from msa.audit.findings import findings
+from msa.audit.findings import PLACE, findings, place
 from msa.audit.labels import Labels
 from msa.audit.tidy import higher_is_better
+from msa.data.published import SCORES
 
 
 class Row(NamedTuple):
@@ -137,7 +138,7 @@ def claimed_gains(cells: pd.DataFrame) -> pd.DataFrame:
         floor *= cell.factor / units[cell.metric]
         gain = round((cell.value - best["value"]) * sign, 6)
         rows.append(
-            {name: getattr(cell, name) for name in _PLACE}
+            place(cell)
             | {
                 "rival": best["model"],
                 "gain": gain,
@@ -145,10 +146,7 @@ def claimed_gains(cells: pd.DataFrame) -> pd.DataFrame:
                 "exceeds": gain > SIGNIFICANT * floor,
             }
         )
-    return pd.DataFrame(rows, columns=[*_PLACE, "rival", "gain", "floor", "exceeds"])
-
-
-_PLACE = ["paper", "table", "dataset", "model", "metric", "variant", "rate", "printed"]
+    return pd.DataFrame(rows, columns=[*PLACE, "rival", "gain", "floor", "exceeds"])
 
 
 def wins(cells: pd.DataFrame) -> pd.DataFrame:
@@ -164,8 +162,7 @@ def wins(cells: pd.DataFrame) -> pd.DataFrame:
         metrics of a row come from the same predictions).
     """
     rows = []
-    metrics = ("Acc-2", "Acc-3", "Acc-5", "Acc-7", "F1", "MAE", "Corr")
-    shown = cells[cells["metric"].isin(metrics) & cells["value"].notna()]
+    shown = cells[cells["metric"].isin(SCORES) & cells["value"].notna()]
     keys = ["paper", "table", "dataset"]
     for key, table in shown.groupby(keys, sort=False):
         if FULL_MODEL not in set(table["model"]):
@@ -247,7 +244,7 @@ def noise(cells: pd.DataFrame, labels: Labels) -> pd.DataFrame:
     for gain in claimed_gains(cells).itertuples():
         small = gain.gain > 0 and not gain.exceeds
         rows.append(
-            {name: getattr(gain, name) for name in _PLACE}
+            place(gain)
             | {
                 "verdict": "note" if small else "ok",
                 "explanation": f"{gain.gain:+.3g} against {gain.rival}; two rows of "

@@ -13,19 +13,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from msa.data.published import PERCENT
+from msa.audit.findings import PLACE
+from msa.data.published import KEYS, PERCENT
 from msa.train.metrics import METRICS
-
-REQUIRED = (
-    "paper",
-    "table",
-    "dataset",
-    "model",
-    "metric",
-    "variant",
-    "rate",
-    "printed",
-)
 
 _DEFAULTS = {
     "setting": "",
@@ -48,20 +38,8 @@ OF_RUNS = (*_SETTINGS, "model", "variant", "missing_rate", "seed")
 """Columns that a table of runs needs, besides scores."""
 
 METRIC_NAMES = {
-    "Has0_acc_2": ("Acc-2", "has0", ""),
-    "Non0_acc_2": ("Acc-2", "non0", ""),
-    "Has0_F1": ("F1", "has0", "correct"),
-    "Non0_F1": ("F1", "non0", "correct"),
-    "Has0_F1_swapped": ("F1", "has0", "swapped"),
-    "Non0_F1_swapped": ("F1", "non0", "swapped"),
-    "Mult_acc_2": ("Acc-2", "", ""),
-    "F1_score": ("F1", "", "correct"),
-    "F1_score_swapped": ("F1", "", "swapped"),
-    "Mult_acc_3": ("Acc-3", "", ""),
-    "Mult_acc_5": ("Acc-5", "", ""),
-    "Mult_acc_7": ("Acc-7", "", ""),
-    "MAE": ("MAE", "", ""),
-    "Corr": ("Corr", "", ""),
+    **{k: (*name, "correct" if "F1" in k else "") for name, k in KEYS.items()},
+    **{f"{k}_swapped": (*name, "swapped") for name, k in KEYS.items() if "F1" in k},
 }
 """Metric key of this project to metric, variant and weighting of the tidy form."""
 
@@ -81,7 +59,7 @@ def prepare(table: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     table : DataFrame
-        One row per printed cell, columns `REQUIRED`. Optional columns, with defaults:
+        One row per printed cell, columns `PLACE`. Optional columns, with defaults:
 
         ``runs`` (3), ``run_decimals`` (none)
             Number of runs averaged, and the decimals to which each run's share was
@@ -110,7 +88,7 @@ def prepare(table: pd.DataFrame) -> pd.DataFrame:
     ValueError
         If columns are missing or a printed value is neither a number nor a dash.
     """
-    missing = [column for column in REQUIRED if column not in table]
+    missing = [column for column in PLACE if column not in table]
     if missing:
         raise ValueError(
             f"the table to audit has no column {', '.join(missing)}; it has "
@@ -192,7 +170,7 @@ def table_of_runs(runs: pd.DataFrame, *, by_seed: bool = False) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns `REQUIRED` plus ``runs``, ``weighting`` and ``factor``. Shares are in
+        Columns `PLACE` plus ``runs``, ``weighting`` and ``factor``. Shares are in
         percent with two decimals; an undefined value is a dash. Runs with metrics that
         a data set does not have leave no cell, nor do runs that leave clips out
         (``drop_last``): the checks count the clips of a whole split.

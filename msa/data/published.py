@@ -17,10 +17,15 @@ PRINTED_NAMES = {"mosi": "MOSI", "mosei": "MOSEI", "sims": "SIMS"}
 
 _ABLATION = re.compile(r"(.+) \(ablation (.+)\)")
 
-PERCENT = ("Acc-2", "Acc-3", "Acc-5", "Acc-7", "F1")
+ACCURACIES = ("Acc-2", "Acc-3", "Acc-5", "Acc-7")
+
+PERCENT = (*ACCURACIES, "F1")
 """Metrics that both papers print times 100."""
 
-_KEYS = {
+SCORES = (*PERCENT, "MAE", "Corr")
+"""Metrics of systems; the papers print counts and running times as well."""
+
+KEYS = {
     ("Acc-2", "has0"): "Has0_acc_2",
     ("Acc-2", "non0"): "Non0_acc_2",
     ("Acc-2", ""): "Mult_acc_2",
@@ -101,5 +106,5 @@ def published() -> pd.DataFrame:
     cells["factor"] = percent.map({True: 100.0, False: 1.0})
     cells["score"] = cells["value"] / cells["factor"]
     names = zip(cells["metric"], cells["variant"], strict=True)
-    cells["key"] = [_KEYS.get(name, "") for name in names]
+    cells["key"] = [KEYS.get(name, "") for name in names]
     return cells
