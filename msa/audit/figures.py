@@ -160,9 +160,8 @@ def granularity(look: Look) -> Drawing:
     rest = mit[mit["model"] != "Ours"]
     alt = (
         "Dot plot by table and system: share of printed accuracies that a mean of "
-        "three "
-        "runs can give, with the share expected by chance. In MIT-FRNet Table 4 the "
-        f"rows of other systems attain {rest['share'].min():.0%} to "
+        "three runs can give, with the share expected by chance. In MIT-FRNet Table 4 "
+        f"the rows of other systems attain {rest['share'].min():.0%} to "
         f"{rest['share'].max():.0%}, its own row {own.share:.0%}, chance is about "
         f"{mit['expected_share'].mean():.0%}."
     )
@@ -250,10 +249,9 @@ def neutral_counts(look: Look) -> Drawing:
     )
     alt = (
         "Share of neutral clips predicted as non-negative, computed from the two "
-        "printed "
-        "accuracies of each row, over missing rates for MIT-FRNet and by table for "
-        f"MFMB-Net. {len(slips)} of {len(table)} rows lie outside 0 to 100 percent: "
-        f"{words} of 30 clips."
+        "printed accuracies of each row, over missing rates for MIT-FRNet and by table "
+        f"for MFMB-Net. {len(slips)} of {len(table)} rows lie outside 0 to 100 "
+        f"percent: {words} of 30 clips."
     )
     caption = (
         "One point per table row; bars show how far rounding can move it. MOSI has 30 "
@@ -350,19 +348,14 @@ def constants(look: Look) -> Drawing:
         "Four panels of accuracy over the missing rate for five systems of MIT-FRNet: "
         "MOSI Acc-2 Has0 and Non0, CH-SIMS Acc-2 and Acc-5, with horizontal lines for "
         "the majority class and for the train median. On MOSI accuracies fall from "
-        "above "
-        "80 to below the majority line at the largest rates. On CH-SIMS Acc-2 stays "
-        "near "
-        f"the majority line of {majority['SIMS', 'Acc-2']:.1%} at every rate, and "
-        "every "
-        f"Acc-5, at most {sims['value'].max():.1f} percent, lies below the majority "
-        "line "
-        f"of {majority['SIMS', 'Acc-5']:.1%}."
+        "above 80 to below the majority line at the largest rates. On CH-SIMS Acc-2 "
+        f"stays near the majority line of {majority['SIMS', 'Acc-2']:.1%} at every "
+        f"rate, and every Acc-5, at most {sims['value'].max():.1f} percent, lies below "
+        f"the majority line of {majority['SIMS', 'Acc-5']:.1%}."
     )
     caption = (
         "MIT-FRNet Tables 4 (MOSI) and 5 (CH-SIMS). Rings: printed values that equal "
-        "the "
-        "score of a predictor that ignores its input."
+        "the score of a predictor that ignores its input."
     )
     return _finished(figure, "audit-constants", alt, caption)
 
@@ -418,9 +411,8 @@ def f1_plane(look: Look) -> Drawing:
     own = mosi["model"] == "Ours"
     alt = (
         "Four panels of F1 minus accuracy against accuracy. Correct class weights "
-        "allow "
-        "hardly any point above zero, swapped ones hardly any below. Of MFMB-Net's "
-        "Table 4 on MOSI the quoted systems lie between "
+        "allow hardly any point above zero, swapped ones hardly any below. Of "
+        "MFMB-Net's Table 4 on MOSI the quoted systems lie between "
         f"{mosi.loc[~own, 'gap'].min():.1f} and {mosi.loc[~own, 'gap'].max():.1f}, its "
         f"own model at {mosi.loc[own, 'gap'].min():+.1f} and "
         f"{mosi.loc[own, 'gap'].max():+.1f}. Nearly all points of MIT-FRNet lie on or "
@@ -584,10 +576,8 @@ def derived_scores(look: Look) -> Drawing:
     )
     caption = (
         "MWA with divisor 10, recomputed from MIT-FRNet Tables 4 and 5; MAE and Corr "
-        "times "
-        "100 as printed, MAE turned so that right is better. MISA has no MWA of Corr "
-        "on "
-        "CH-SIMS: two of its values are undefined."
+        "times 100 as printed, MAE turned so that right is better. MISA has no MWA of "
+        "Corr on CH-SIMS: two of its values are undefined."
     )
     return _finished(figure, "audit-derived", alt, caption)
 
@@ -655,8 +645,7 @@ def arrows(look: Look) -> Drawing:
     caption = (
         "MIT-FRNet Table 7 (ablation) against its Table 4 (full model), MOSI. Numbers: "
         "ablation minus full model, as printed. 'Fits one reading': on MAE, up can "
-        "mean "
-        "a larger number or a better result."
+        "mean a larger number or a better result."
     )
     return _finished(figure, "audit-arrows", alt, caption)
 
@@ -724,17 +713,13 @@ def noise(look: Look) -> Drawing:
     alt = (
         "For each of eight metrics, differences between two printed rows of one system "
         "and gains of MIT-FRNet over TFR-Net at eleven missing rates. The former "
-        "scatter "
-        f"around zero ({int((twins['difference'] > 0).sum())} of {len(twins)} above), "
-        "the "
-        f"gains are above zero in {int((gains['difference'] > 0).sum())} of "
-        f"{len(gains)} "
-        "cells, most of them inside the band of the former."
+        f"scatter around zero ({int((twins['difference'] > 0).sum())} of {len(twins)} "
+        f"above), the gains are above zero in {int((gains['difference'] > 0).sum())} "
+        f"of {len(gains)} cells, most of them inside the band of the former."
     )
     caption = (
         "MIT-FRNet Tables 4 and 7, MOSI; every point is a difference of two printed "
-        "means "
-        "over three runs."
+        "means over three runs."
     )
     return _finished(figure, "audit-noise-floor", alt, caption)
 
@@ -787,11 +772,10 @@ def class_shares(look: Look) -> Drawing:
     train = table[table["split"] == "train"].set_index("dataset")
     alt = (
         "Stacked bars of negative, neutral and positive clips by data set and split. "
-        "On "
-        "MOSI the train split has more positive clips "
-        f"({train.loc['MOSI', 'positive']} "
-        f"against {train.loc['MOSI', 'negative']}), the test split more negative ones "
-        f"({test.loc['MOSI', 'negative']} against {test.loc['MOSI', 'positive']})."
+        "On MOSI the train split has more positive clips "
+        f"({train.loc['MOSI', 'positive']} against {train.loc['MOSI', 'negative']}), "
+        f"the test split more negative ones ({test.loc['MOSI', 'negative']} against "
+        f"{test.loc['MOSI', 'positive']})."
     )
     caption = (
         "Counts from the labels; every count that the papers print (MFMB-Net Table 1, "
