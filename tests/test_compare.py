@@ -295,7 +295,7 @@ def test_orders_agree_or_not(published):
         )
         cells = compared("mfmb-table-2")
         # FC(A) is printed just below FC(V) in Acc-7: one pair of six is turned.
-        found = paper_words.agreement("mfmb-table-2", cells)
+        found = paper_words.agreement(cells)
         assert found.tolist() == pytest.approx([tau * 4 / 6])
         assert "Kendall tau" in paper_words.in_short("mfmb-table-2", cells)
 

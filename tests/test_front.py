@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from msa.report import appendix, front
+from msa.report import appendix, columns, front
 from msa.study import grids
 from msa.study.verdicts import VERDICTS
 from msa.train.config import RunConfig
@@ -159,4 +159,4 @@ def test_every_file_of_the_results_is_in_the_table(tmp_path):
     table = appendix.file_table(tmp_path).data.set_index("File")
     assert list(table.index) == ["curves/", "new.csv", "runs.csv"]
     assert table.at["curves/", "Files"] == 2
-    assert table.at["new.csv", "What it holds"] == appendix.OTHER_FILE
+    assert table.at["new.csv", "What it holds"] == columns.NOT_DESCRIBED

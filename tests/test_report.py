@@ -18,6 +18,7 @@ from msa.models.references import TextLinearHyper
 from msa.models.registry import MODELS, model_entry
 from msa.report import (
     appendix,
+    columns,
     data_tables,
     figures,
     labels,
@@ -418,7 +419,9 @@ def test_runs_of_the_main_comparison_are_counted_apart(runs):
 
 def test_every_published_file_is_described():
     table = appendix.file_table().cells
-    assert not table.loc[table["What it holds"] == appendix.OTHER_FILE, "File"].tolist()
+    assert not table.loc[
+        table["What it holds"] == columns.NOT_DESCRIBED, "File"
+    ].tolist()
 
 
 def test_cells_with_fewer_seeds_than_most_are_marked(summary, runs):

@@ -8,6 +8,7 @@ import pandas as pd
 
 from msa.data.paths import results_dir
 from msa.data.registry import FRAME_LEVEL, source
+from msa.report.columns import NOT_DESCRIBED
 from msa.report.labels import select, system_name, systems_of
 from msa.report.style import system_order
 from msa.report.tables import Table
@@ -52,8 +53,6 @@ FILES = {
 """What the files and folders of ``results/`` hold."""
 
 NOT_KNOWN = "not known"
-
-OTHER_FILE = "Not described yet."
 
 
 def cost_table(runs: pd.DataFrame, name: str = "costs") -> Table:
@@ -263,7 +262,7 @@ def file_table(results: Path | None = None, name: str = "results-files") -> Tabl
                 "File": label,
                 "Files": len(files),
                 "Size (kB)": round(sum(p.stat().st_size for p in files) / 1000, 1),
-                "What it holds": FILES.get(label, OTHER_FILE),
+                "What it holds": FILES.get(label, NOT_DESCRIBED),
             }
         )
     caption = (

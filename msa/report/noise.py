@@ -15,7 +15,7 @@ from msa.report.figures import closed_picture
 from msa.report.labels import MISSING, NoResults, axis_label, describe, printed, shown
 from msa.report.style import house_style, system_order, system_style
 from msa.study.claims import Place, claim, read_claims, rules
-from msa.study.grids import NOISE_RATE, study
+from msa.study.grids import NOISE_RATE, SEEDS, study
 from msa.study.printed import printed_gains
 from msa.study.results import load_runs
 from msa.study.stats import LEVEL
@@ -57,11 +57,8 @@ def _noise(metric: str) -> pd.DataFrame:
     runs = load_runs("noise")
     if runs.empty:
         return runs
-    kinds = np.select(
-        [runs["mask_seed"].notna(), runs["data_order_seed"].astype(str) != "1111"],
-        KINDS[1:],
-        default=KINDS[0],
-    )
+    masks, order = runs["mask_seed"].notna(), runs["data_order_seed"] != SEEDS[0]
+    kinds = np.select([masks, order.to_numpy(bool)], KINDS[1:], default=KINDS[0])
     scores = runs.filter(regex="^test_").dropna(axis=1, how="all")
     if f"test_{metric}" not in scores:
         there = ", ".join(name.removeprefix("test_") for name in scores)

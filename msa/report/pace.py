@@ -56,8 +56,6 @@ GOALS = {"cpu": 1.8, "cuda": 8.0}
 DASHES = ("-", "--", ":", "-.")
 """Lines of the devices of a picture, in their order."""
 
-Shown = Table | Picture | Markdown
-
 
 def pace_table() -> Table | Markdown:
     """Tabulate the ways to do a grid: seconds per run, runs per hour and ratios."""

@@ -131,7 +131,7 @@ def in_short(page: str, cells: pd.DataFrame) -> str:
         better, worse = _against_paper(both)
         told += f", {better} better than the paper's and {worse} worse"
     words = [f"{told}."]
-    taus = agreement(page, cells)
+    taus = agreement(cells)
     if len(taus):
         by_data = taus.groupby(level=0, sort=False).agg(["mean", "size"])
         told = " and ".join(
@@ -153,7 +153,7 @@ def _against_paper(both: pd.DataFrame) -> tuple[int, int]:
     return int((gain > TIE).sum()), int((gain < -TIE).sum())
 
 
-def agreement(page: str, cells: pd.DataFrame) -> pd.Series:
+def agreement(cells: pd.DataFrame) -> pd.Series:
     """Return Kendall's tau between the paper's and our order of systems, by column.
 
     The index has the data set of each column.
@@ -175,7 +175,7 @@ def overview() -> Table:
     for page, source_ in SOURCES.items():
         cells = compared(page)
         both = cells.dropna(subset=["ours", "paper_value"])
-        taus = agreement(page, cells)
+        taus = agreement(cells)
         rows.append(
             {
                 "Page": f"papers/{page}",

@@ -12,7 +12,9 @@ from msa.report.beyond import Shown, not_run, plain_table, seeds_in_words
 from msa.report.figures import closed_picture
 from msa.report.labels import describe
 from msa.report.style import house_style, system_order, system_style
+from msa.study.cells import IMPUTATIONS
 from msa.study.results import load_reconstructions, load_runs
+from msa.train.reconstruction import METHODS
 
 
 def table() -> Shown:
@@ -27,9 +29,7 @@ def table() -> Shown:
     ):
         by = group.groupby("method")["value"].mean()
         n = group["run_id"].nunique()
-        methods = {
-            m: f"{by[m]:.3f}" for m in ("model", "zero", "mean", "last", "input")
-        }
+        methods = {m: f"{by[m]:.3f}" for m in METHODS}
         row = {"System": model, "Modality": modality, "Rate": f"{rate:.1f}"}
         rows.append({**row, **methods, "Seeds": n})
     frame = pd.DataFrame(rows).sort_values(["System", "Modality", "Rate"])
@@ -86,7 +86,7 @@ def in_words() -> str:
     errors = own[own["metric"] == "rmse"]
     keys = ["model", "modality", "tested"]
     means = errors.groupby([*keys, "method"])["value"].mean().unstack()
-    guess = means[["zero", "mean", "last"]].min(axis=1)
+    guess = means[list(IMPUTATIONS)].min(axis=1)
     better = means["model"] < guess
     gain = 100 * (1 - means["model"] / guess)
     told = "; ".join(

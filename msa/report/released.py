@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from msa.models.differences import ALL, RELEASED_MODELS, changes, differences
+from msa.report.compare import NOT_RUN
 from msa.report.figures import closed_picture
 from msa.report.labels import (
     MISSING,
@@ -29,9 +30,6 @@ from msa.study.grids import study
 from msa.study.results import load_runs
 from msa.study.switches import load_switches
 from msa.train.metrics import METRICS
-
-NOT_RUN = "not run yet"
-"""What a cell says whose runs are not stored."""
 
 NO_PAIR = "no pair yet"
 """What a comparison says until both variants were run with a common seed."""

@@ -16,6 +16,7 @@ import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from types import ModuleType
 from unittest import mock
 
 import pandas as pd
@@ -165,10 +166,8 @@ def _watched(model: Model, anatomy: Anatomy, calls: list[Call]) -> Iterator[None
                 hook = functools.partial(_hook, note, name, kind)
                 stack.callback(module.register_forward_hook(hook).remove)
         for name in functions_of(anatomy):
-            place, _, attribute = name.removesuffix("()").rpartition(".")
-            module = importlib.import_module(f"msa.models.{place}")
-            function = getattr(module, attribute)
-            noted = functools.partial(_noted, note, name, function)
+            module, attribute = _home(name)
+            noted = functools.partial(_noted, note, name, getattr(module, attribute))
             stack.enter_context(mock.patch.object(module, attribute, noted))
         yield
 
@@ -312,7 +311,7 @@ def source_of(found: Walk) -> Markdown:
 
 def _piece(model: Model, key: str) -> str:
     if key.endswith("()"):
-        kind = _function(key)
+        kind = getattr(*_home(key))
         code, title = kind, kind.__name__
     else:
         path, _, method = key.rpartition(".")
@@ -324,9 +323,10 @@ def _piece(model: Model, key: str) -> str:
     return f"`{title}` in `{place}`:\n\n```python\n{source}```"
 
 
-def _function(name: str) -> Callable:
+def _home(name: str) -> tuple[ModuleType, str]:
+    """Return the module of a function and its name there."""
     place, _, attribute = name.removesuffix("()").rpartition(".")
-    return getattr(importlib.import_module(f"msa.models.{place}"), attribute)
+    return importlib.import_module(f"msa.models.{place}"), attribute
 
 
 def variants_table(*names: str, dataset: str = "mosi", rate: float = RATE) -> Table:
