@@ -8,9 +8,11 @@ import math
 import sys
 from typing import Any
 
-DATASETS = ("mosi", "mosei", "sims", "demo")
+from msa.data.registry import DATASETS
+
 KINDS = ("clip-context", "papers")
 MODES = ("frozen", "finetune")
+WAYS = ("single", "sequential", "packed")
 
 _DESCRIPTION = """\
 Measure how fast the models train: seconds per epoch, steps per second, peak memory,
@@ -239,8 +241,8 @@ def _add_runner(verbs: Any) -> None:
     parser.add_argument(
         "--ways",
         nargs="+",
-        choices=("single", "sequential", "packed"),
-        default=["single", "sequential", "packed"],
+        choices=WAYS,
+        default=list(WAYS),
         help="only these ways to do the grid",
     )
     parser.add_argument(

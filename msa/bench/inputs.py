@@ -22,9 +22,6 @@ from msa.models.base import Shape, Shapes
 from msa.study.results import load_passport
 from msa.train.batches import DeviceSplit, prepare, shapes_of
 
-KINDS = ("clip-context", "papers")
-"""Names of the kinds of shape."""
-
 PAPER_SHAPES: dict[str, Shapes] = {
     dataset: {
         m: Shape(*shape)
@@ -182,9 +179,9 @@ def workload(
     Parameters
     ----------
     dataset : str
-    kind : str
-        One of ``KINDS``. ``clip-context`` takes the real data where it is there, else
-        random tensors with its lengths; ``papers`` takes random tensors of full length.
+    kind : {"clip-context", "papers"}
+        The first takes the real data where it is there, else random tensors with its
+        lengths; the second takes random tensors of full length.
     encoder_mode : {"frozen", "finetune"}
     rows : int
         Rows to draw at most, for each split of random full-length tensors.

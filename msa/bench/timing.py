@@ -61,8 +61,7 @@ class Job:
     model, variant : str
         A trained model of the registry, or ``PLAIN``.
     dataset : str
-    shapes : str
-        One of ``inputs.KINDS``.
+    shapes : {"clip-context", "papers"}
     encoder_mode : {"frozen", "finetune"}
     steps : int
         Mini-batches in each measured pass.
