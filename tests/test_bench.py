@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from threading import Thread
 
+import fake_runs
 import numpy as np
 import pandas as pd
 import pytest
@@ -32,7 +33,6 @@ from msa.report import costs
 from msa.study.epoch_times import shared_rounds
 from msa.study.layout import Folder, ResultsError
 from msa.study.results import load_passport
-from tests import fake_runs
 
 SHAPES = {"text": Shape(7, 9), "audio": Shape(5, 4), "vision": Shape(6, 3)}
 LENGTHS = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from test_verdicts import evidence, labels, off_by, record  # noqa: F401 (a fixture)
 
 from msa.study.encoders import compare_encoders, load_encoders, publish_encoders
 from msa.study.evidence import Evidence
@@ -18,7 +19,6 @@ from msa.study.pairs import (
 )
 from msa.study.publish import publish
 from msa.study.store import RunStore
-from tests.test_verdicts import evidence, labels, off_by, record  # noqa: F401 (a fixture)
 
 
 def test_p_values_by_hand():

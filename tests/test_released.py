@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from test_models import LENGTHS, SHAPES, make_batch, rows_of
 
 from msa.models.attention import causal_bias
 from msa.models.blocks import BatchAxisReconstruction, SequenceSwitches
@@ -15,7 +16,6 @@ from msa.models.transformer import EncoderBank, embed
 from msa.train.config import RunConfig
 from msa.train.run import run, splits_of
 from msa.train.trainer import _Pass
-from tests.test_models import LENGTHS, SHAPES, make_batch, rows_of
 
 FAMILY = ("MFMB-Net", "MIT-FRNet", "TFR-Net")
 SWITCHES = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import tiny_content
 
 from msa.data.load import MissingData
 from msa.data.missing import SEEDS
@@ -31,7 +32,6 @@ from msa.study.store import RunStore
 from msa.study.verdicts import decide
 from msa.train.config import RunConfig
 from msa.train.metrics import RATES, score
-from tests.conftest import tiny_content
 
 CLIPS = 60
 RUN_SEEDS = (1111, 111, 11111)

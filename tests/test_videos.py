@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from test_verdicts import content, labels, record
 
 from msa.study import stats
 from msa.study.pairs import load_pairs, publish_pairs
@@ -11,7 +12,6 @@ from msa.study.publish import publish
 from msa.study.results import load_summary
 from msa.study.store import RunStore
 from msa.study.switches import load_switches, publish_switches
-from tests.test_verdicts import content, labels, record
 
 SIZES = (28, 16, 10, 4, 2)
 """Clips of the five videos of the test split."""
