@@ -179,6 +179,21 @@ def test_one_claim_at_a_time(store):
         assert again
 
 
+def test_the_claims_of_a_store_of_somebody_else_can_be_read(store, monkeypatch):
+    opened = os.open
+
+    def of_somebody_else(file, flags, *mode):
+        if flags & (os.O_RDWR | os.O_WRONLY):
+            raise PermissionError(13, "Permission denied", file)
+        return opened(file, flags, *mode)
+
+    with store.claim(RUN):
+        (store.path / "claims" / OTHER).touch()  # of a process that was killed
+        monkeypatch.setattr(os, "open", of_somebody_else)
+        assert list(store.claims()) == [RUN]
+        monkeypatch.undo()
+
+
 HOLD = """
 import sys, time
 from msa.study.store import RunStore

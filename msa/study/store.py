@@ -214,7 +214,7 @@ class RunStore:
         living = {}
         for file in sorted((self.path / "claims").glob("*")):
             with contextlib.suppress(FileNotFoundError):
-                handle = os.open(file, os.O_RDWR)
+                handle = os.open(file, os.O_RDONLY)
                 try:
                     fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 except BlockingIOError:
