@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import pickle
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -14,6 +15,16 @@ from msa.data.load import Dataset, MissingData, load
 from msa.data.registry import source
 
 torch.set_num_threads(1)  # the machine is shared, and sums keep one order
+
+
+@pytest.fixture(autouse=True)
+def no_figure_stays_open():
+    """An open figure would be shown a second time on its page, without a caption."""
+    yield
+    if pyplot := sys.modules.get("matplotlib.pyplot"):
+        still_open = pyplot.get_fignums()
+        pyplot.close("all")
+        assert not still_open
 
 
 def _real(dataset: str) -> Dataset:

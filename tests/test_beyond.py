@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -44,13 +43,6 @@ def run(run_id, model="MFMB-Net", **fields):
     """One row of ``runs.csv`` as the pages load it."""
     config = RunConfig.resolve(dataset="mosi", model=model, **fields)
     return {"run_id": run_id, **config.model_dump()}
-
-
-@pytest.fixture(autouse=True)
-def no_figure_stays_open():
-    """An open figure would be shown a second time, without a caption."""
-    yield
-    assert not plt.get_fignums()
 
 
 @pytest.fixture

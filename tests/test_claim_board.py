@@ -6,7 +6,6 @@ import shlex
 from itertools import product
 from types import SimpleNamespace
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -25,13 +24,6 @@ from msa.study.claims import (
 )
 from msa.study.grids import FILTERS, FIVE_SEEDS, study
 from msa.study.verdicts import CLAIM_COLUMNS, VERDICTS, is_current
-
-
-@pytest.fixture(autouse=True)
-def no_figure_stays_open():
-    """An open figure would be shown a second time, without a caption."""
-    yield
-    assert not plt.get_fignums()
 
 
 @pytest.fixture
