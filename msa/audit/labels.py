@@ -24,13 +24,8 @@ def scale_of(dataset: str) -> str:
     return "sims" if dataset.upper() == "SIMS" else "mosi"
 
 
-def count_labels(root: Path | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
+def count_labels() -> tuple[pd.DataFrame, pd.DataFrame]:
     """Count the labels of the real data sets.
-
-    Parameters
-    ----------
-    root : path, optional
-        Data folder; the usual one when left out.
 
     Returns
     -------
@@ -48,7 +43,7 @@ def count_labels(root: Path | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
 
     counts, splits = [], []
     for name in DATASETS:
-        data = load(name, root=root, standardise=False)
+        data = load(name, standardise=False)
         for split, part in data.splits.items():
             values, times = np.unique(part.labels.numpy(), return_counts=True)
             counts += [

@@ -170,10 +170,10 @@ def measure_pace(pace: Pace, run: Run = real_run) -> dict[str, object]:
     }
 
 
-def warm_up(configs: Sequence[RunConfig], device: str, run: Run = real_run) -> None:
+def warm_up(configs: Sequence[RunConfig], device: str) -> None:
     """Do one run, so that text features are on the disk for whoever is timed first."""
     with tempfile.TemporaryDirectory() as folder:
-        _study(Pace(SEQUENTIAL, 1, configs[:1], device), RunStore(folder), run)
+        _study(Pace(SEQUENTIAL, 1, configs[:1], device), RunStore(folder), real_run)
 
 
 def _train(config: RunConfig, folder: str, device: str) -> None:

@@ -240,15 +240,15 @@ def _letters(text: str) -> str:
     return "".join(c for c in text if c.isalnum())
 
 
-def ids_match(split: Split, name: str, rows: int = 200) -> bool:
+def ids_match(split: Split, name: str) -> bool:
     """Tell whether a split's token ids are ids of this encoder's vocabulary.
 
-    The first ``rows`` rows are read back into letters and compared with the raw text:
+    The first 200 rows are read back into letters and compared with the raw text:
     at least 95 in 100 must agree (a row may be cut at the padded length, and may carry
     the encoder's prompt before the text).
     """
     pieces = vocabulary(name)
-    ids, mask = split.token_ids[:rows], split.token_mask[:rows]
+    ids, mask = split.token_ids[:200], split.token_mask[:200]
     if int(split.token_ids.max()) >= len(pieces):
         return False
     hits = total = 0

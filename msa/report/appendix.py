@@ -55,7 +55,7 @@ FILES = {
 NOT_KNOWN = "not known"
 
 
-def cost_table(runs: pd.DataFrame, name: str = "costs") -> Table:
+def cost_table(runs: pd.DataFrame) -> Table:
     """Tabulate what the published runs took.
 
     Parameters
@@ -98,7 +98,7 @@ def cost_table(runs: pd.DataFrame, name: str = "costs") -> Table:
         "its features once. Peak memory: of the whole process, with PyTorch and the "
         f"data.{elsewhere}"
     )
-    return Table.plain(pd.DataFrame(rows), name, caption)
+    return Table.plain(pd.DataFrame(rows), "costs", caption)
 
 
 def hours(runs: pd.DataFrame) -> float:
@@ -144,7 +144,7 @@ def rerun_in_words(runs: pd.DataFrame, cores: int = 2) -> str:
     )
 
 
-def plan_table(name: str = "plan") -> Table:
+def plan_table() -> Table:
     """Tabulate what every study still lacks, and how long that should take.
 
     Returns
@@ -192,10 +192,10 @@ def plan_table(name: str = "plan") -> Table:
             f" {others} published runs are in no study of today: a default has changed "
             "since. They stand in results/, and in no main comparison."
         )
-    return Table.plain(pd.DataFrame(rows), name, caption)
+    return Table.plain(pd.DataFrame(rows), "plan", caption)
 
 
-def environment_table(runs: pd.DataFrame, name: str = "environments") -> Table:
+def environment_table(runs: pd.DataFrame) -> Table:
     """Tabulate what the published runs ran on.
 
     Parameters
@@ -231,20 +231,20 @@ def environment_table(runs: pd.DataFrame, name: str = "environments") -> Table:
             f"{', '.join(system_order(unclean['model']))}): no commit has exactly the "
             "code that made them."
         )
-    return Table.plain(pd.DataFrame(rows), name, caption)
+    return Table.plain(pd.DataFrame(rows), "environments", caption)
 
 
-def package_table(packages: dict[str, str], name: str = "packages") -> Table:
+def package_table(packages: dict[str, str]) -> Table:
     """Tabulate installed packages, by name."""
     frame = pd.DataFrame(sorted(packages.items()), columns=["Package", "Version"])
     caption = (
         "Packages that were installed when this book was built; requirements.txt pins "
         "those that the project asks for."
     )
-    return Table.plain(frame, name, caption)
+    return Table.plain(frame, "packages", caption)
 
 
-def file_table(results: Path | None = None, name: str = "results-files") -> Table:
+def file_table(results: Path | None = None) -> Table:
     """Tabulate the files of published results, folders as one row.
 
     Parameters
@@ -269,4 +269,4 @@ def file_table(results: Path | None = None, name: str = "results-files") -> Tabl
         "The published results, from which every number of this book is computed. "
         "Shares are fractions there and percent on the pages."
     )
-    return Table.plain(pd.DataFrame(rows), name, caption)
+    return Table.plain(pd.DataFrame(rows), "results-files", caption)

@@ -152,15 +152,9 @@ def short_board(view: str | None = None) -> Table:
     return Table.plain(frame, "claims-short", caption)
 
 
-def decided_board(view: str | None = None) -> LinkedTable:
-    """Tabulate the claims that runs have decided, for the front page.
-
-    Parameters
-    ----------
-    view : str, optional
-        As for :func:`verdicts`.
-    """
-    found = verdicts(view)
+def decided_board() -> LinkedTable:
+    """Tabulate the claims that runs have decided, for the front page."""
+    found = verdicts()
     by_runs = np.array([claim.kind != "counts" for claim in found["claim"]])
     found = found[found["verdict"].isin(DECIDED) & by_runs]
     found = found.sort_values(

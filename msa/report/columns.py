@@ -120,7 +120,7 @@ def described(file: str, results: Path | None = None) -> dict[str, str]:
     return found
 
 
-def column_table(name: str = "results-columns") -> Table:
+def column_table() -> Table:
     """Tabulate what every column of the published files means."""
     rows = [
         {
@@ -137,4 +137,4 @@ def column_table(name: str = "results-columns") -> Table:
         "a column and says nothing else. An empty cell of a file is a value that is "
         "not defined or does not apply."
     )
-    return Table.plain(pd.DataFrame(rows), name, caption)
+    return Table.plain(pd.DataFrame(rows), "results-columns", caption)

@@ -99,7 +99,6 @@ def compared(
     page: str,
     *,
     view: str | None = None,
-    encoder: str | None = None,
     encoder_mode: str = "frozen",
 ) -> pd.DataFrame:
     """Put our numbers beside every printed cell of a table.
@@ -108,8 +107,8 @@ def compared(
     ----------
     page : str
         A key of ``SOURCES``.
-    view, encoder : str, optional
-        Of our runs; the defaults of each data set when left out.
+    view : str, optional
+        Of our runs; the default of each data set when left out.
     encoder_mode : {"frozen", "finetune"}
 
     Returns
@@ -125,7 +124,7 @@ def compared(
     """
     source_ = SOURCES[page]
     cells = _printed_cells(source_)
-    ours = _Ours(view, encoder, encoder_mode)
+    ours = _Ours(view, encoder_mode)
     rows, has_arrows = [], (cells["arrow"] != "").any()
     for cell in cells.to_dict("records"):
         found = ours.number(source_, cell)
@@ -226,8 +225,8 @@ def config_at(
 class _Ours:
     """Published numbers by system; knows which runs belong to a printed cell."""
 
-    def __init__(self, view: str | None, encoder: str | None, mode: str) -> None:
-        self.view, self.encoder, self.mode = view, encoder, mode
+    def __init__(self, view: str | None, mode: str) -> None:
+        self.view, self.mode = view, mode
         self.runs = dict(list(load_runs().groupby(list(SYSTEM))))
         self.summary = _by_place(load_summary(), "missing_rate")
         self.sweeps = _by_place(load_aggregates(), "aggregate")
@@ -261,7 +260,7 @@ class _Ours:
 
     def _place(self, dataset: str) -> dict[str, str]:
         view = self.view or default_view(dataset)
-        encoder = self.encoder or default_encoder(source(dataset, view).language)
+        encoder = default_encoder(source(dataset, view).language)
         return {"view": view, "encoder": encoder, "encoder_mode": self.mode}
 
     def _named(self, cell: Mapping[str, object], rate: float) -> tuple[str, ...]:

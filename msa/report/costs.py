@@ -27,10 +27,10 @@ PROVENANCE = {"device_name": "Device", "threads": "Threads", "commit": "Commit"}
 """Columns that say which measurements can be compared, with their heads in tables."""
 
 DATASET = "mosi"
-"""Data set whose shapes and hyper-parameters the counts are for."""
+"""Data set whose shapes, hyper-parameters and times the page has."""
 
 
-def counts(dataset: str = DATASET) -> pd.DataFrame:
+def counts() -> pd.DataFrame:
     """Count parameters and MACs of every trained model and variant.
 
     Returns
@@ -41,20 +41,20 @@ def counts(dataset: str = DATASET) -> pd.DataFrame:
         ``macs_mean`` of a clip-context sample of mean length.
     """
     torch.set_num_threads(1)
-    ours, papers = clip_context_shapes(dataset), PAPER_SHAPES[dataset]
+    ours, papers = clip_context_shapes(DATASET), PAPER_SHAPES[DATASET]
     rows = []
     for name in trained_models():
         if name == PLAIN:
             continue
         entry = entry_of(name)
         for variant in entry.variants:
-            hyper = entry.resolve(dataset, variant)
+            hyper = entry.resolve(DATASET, variant)
             small, large = entry.build(ours, hyper), entry.build(papers, hyper)
             row = {
                 "model": name,
                 "variant": variant,
                 "parameters_ours": count_parameters(small),
-                "macs_mean": macs_per_sample(small, ours, mean_lengths(dataset)),
+                "macs_mean": macs_per_sample(small, ours, mean_lengths(DATASET)),
                 "macs_ours": macs_per_sample(small, ours),
                 "parameters_papers": count_parameters(large),
                 "macs_papers": math.nan,
@@ -66,9 +66,9 @@ def counts(dataset: str = DATASET) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def cost_table(dataset: str = DATASET) -> Table:
+def cost_table() -> Table:
     """Tabulate parameters and MACs of every trained model and variant."""
-    found = counts(dataset)
+    found = counts()
     cells = pd.DataFrame(
         {
             "System": [
@@ -85,21 +85,21 @@ def cost_table(dataset: str = DATASET) -> Table:
     caption = (
         "Trained parameters, and multiply-accumulate operations (MACs) of a forward "
         "pass of one damaged sample, the reconstruction included, the text encoder "
-        f"not. Hyper-parameters of {source(dataset).title}. Clip-context: "
-        f"{_in_words(clip_context_shapes(dataset))}; "
-        f"mean length: {_lengths(dataset)} real steps. Papers' shapes: "
-        f"{_in_words(PAPER_SHAPES[dataset])}, all steps real "
+        f"not. Hyper-parameters of {source(DATASET).title}. Clip-context: "
+        f"{_in_words(clip_context_shapes(DATASET))}; "
+        f"mean length: {_lengths()} real steps. Papers' shapes: "
+        f"{_in_words(PAPER_SHAPES[DATASET])}, all steps real "
         f"({MISSING}: ablations are not counted there). Counted when this page was "
         "built."
     )
-    return Table(f"costs-{dataset}", caption, cells, no_marks(cells), found)
+    return Table(f"costs-{DATASET}", caption, cells, no_marks(cells), found)
 
 
-def times_table(shapes: str, encoder_mode: str, dataset: str = DATASET) -> Table | None:
+def times_table(shapes: str, encoder_mode: str) -> Table | None:
     """Tabulate measured times of one kind, None where nothing was measured."""
     times = load_times()
     times = times[
-        (times["dataset"] == dataset)
+        (times["dataset"] == DATASET)
         & (times["shapes"] == shapes)
         & (times["encoder_mode"] == encoder_mode)
     ]
@@ -120,11 +120,11 @@ def times_table(shapes: str, encoder_mode: str, dataset: str = DATASET) -> Table
     )
     cells = cells.loc[:, ~(cells == MISSING).all()].join(session_columns(found))
     caption = (
-        f"Time to train on {source(dataset).title}, {shapes} shapes, text encoder "
+        f"Time to train on {source(DATASET).title}, {shapes} shapes, text encoder "
         f"{ENCODER_WORDS[encoder_mode]}. "
     )
     caption += f"{_machine(found)} {_measured(found)}"
-    name = f"times-{dataset}-{shapes}-{encoder_mode}"
+    name = f"times-{DATASET}-{shapes}-{encoder_mode}"
     return Table(name, caption, cells, no_marks(cells), found)
 
 
@@ -176,17 +176,15 @@ def _with_ratios(times: pd.DataFrame) -> pd.DataFrame:
     return by_session(times, with_ratios).loc[times.index]
 
 
-def times_or_word(
-    shapes: str, encoder_mode: str, dataset: str = DATASET
-) -> Table | Markdown:
+def times_or_word(shapes: str, encoder_mode: str) -> Table | Markdown:
     """Return measured times, or a sentence that says how to measure them."""
-    table = times_table(shapes, encoder_mode, dataset)
+    table = times_table(shapes, encoder_mode)
     if table is not None:
         return table
     return not_measured(
-        f"python -m msa bench models --dataset {dataset} --shapes {shapes} "
+        f"python -m msa bench models --dataset {DATASET} --shapes {shapes} "
         f"--encoder-mode {encoder_mode} --save",
-        f"{source(dataset).title}, {shapes} shapes, text encoder "
+        f"{source(DATASET).title}, {shapes} shapes, text encoder "
         f"{ENCODER_WORDS[encoder_mode]}",
     )
 
@@ -312,5 +310,5 @@ def _in_words(shapes: Shapes) -> str:
     return ", ".join(f"{m} {s.steps} x {s.width}" for m, s in shapes.items())
 
 
-def _lengths(dataset: str) -> str:
-    return ", ".join(f"{n} {m}" for m, n in mean_lengths(dataset).items())
+def _lengths() -> str:
+    return ", ".join(f"{n} {m}" for m, n in mean_lengths(DATASET).items())

@@ -34,7 +34,8 @@ from msa.report.labels import (
 from msa.report.style import Picture, house_style, system_order, system_style
 from msa.report.untrained import main_of, untrained
 from msa.study.claims import rules
-from msa.study.grids import BASELINES, REBUILDERS, in_view
+from msa.study.grids import BASELINES, CORNERS, REBUILDERS, in_view
+from msa.study.layout import matching
 from msa.study.pairs import PAIRS, load_pairs
 from msa.study.results import load_runs, load_summary
 from msa.study.stats import holm
@@ -280,32 +281,20 @@ def _duel(first: str, second: str, dataset: str, view: str) -> pd.DataFrame:
             f"{first!r} and {second!r} are no pair of this study, in this order; its "
             f"pairs are {there}"
         )
-    pairs = load_pairs()
     keys = {"first": first, "second": second, "dataset": dataset, "view": view}
-    for column, value in keys.items():
-        pairs = pairs[pairs[column] == value]
-    return pairs.reset_index(drop=True)
+    return matching(load_pairs(), keys).reset_index(drop=True)
 
 
 # --- two definitions of F1 ------------------------------------------------------------
 
 
-def f1_table(
-    dataset: str, view: str, rates: Sequence[float] = (0.0, 0.5, 1.0)
-) -> Shown:
-    """Put the correct and the swapped F1 of every system side by side.
-
-    Parameters
-    ----------
-    dataset, view : str
-    rates : sequence of float
-        Missing rates to show.
-    """
+def f1_table(dataset: str, view: str) -> Shown:
+    """Put the correct and the swapped F1 of every system side by side."""
     wide = _f1(dataset, view)
     if wide.empty:
         return not_run(in_view(f"matrix-{dataset}", view))
     correct, swapped, accuracy = _f1_keys(dataset, view)
-    own = wide[wide["missing_rate"].isin(list(rates))]
+    own = wide[wide["missing_rate"].isin(CORNERS)]
     places = own.groupby("missing_rate")[[correct, swapped]].rank(ascending=False)
     frame = pd.DataFrame(
         {
@@ -326,7 +315,7 @@ def f1_table(
         }
     )
     runs = main_of(load_runs(), dataset, view)
-    runs = runs[runs["missing_rate"].isin(list(rates))]
+    runs = runs[runs["missing_rate"].isin(CORNERS)]
     caption = (
         "Weighted F1 of the same predictions with the weights of the true classes "
         "(correct) and of the predicted ones (swapped), in percent: means over seeds, "

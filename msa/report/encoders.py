@@ -22,6 +22,7 @@ from msa.report.labels import (
     shown,
 )
 from msa.study.encoders import load_encoders
+from msa.study.layout import matching
 from msa.study.results import load_runs, load_summary
 from msa.train.metrics import METRICS
 
@@ -79,11 +80,9 @@ def _best(both: pd.DataFrame, metric: str) -> str:
     """Name the best system with a frozen and with a fine-tuned encoder at one rate."""
     first = both.iloc[0]
     at = first["at"]
-    frozen = main_runs(load_summary())
     place = dict(first[["dataset", "view", "encoder"]]) | {"encoder_mode": "frozen"}
     place |= {"metric": metric, "missing_rate": float(at)}
-    for column, value in place.items():
-        frozen = frozen[frozen[column] == value]
+    frozen = matching(main_runs(load_summary()), place)
     by_way = {
         "fine-tuned": both[both["at"] == at].set_index("model")["finetuned"],
         "frozen": frozen.set_index("model")["mean"],

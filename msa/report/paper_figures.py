@@ -24,8 +24,12 @@ from msa.report.paper_tables import place, printed_name
 from msa.report.style import SPLIT_COLOURS, Picture, house_style, system_style
 from msa.study.cells import has_converged, is_flat
 from msa.study.grids import in_view
+from msa.study.layout import matching
 from msa.study.results import load_runs
 from msa.train.metrics import METRICS, RATES
+
+MODEL = "MIT-FRNet"
+"""Whose losses Figures 8 and 9 show."""
 
 
 def mwa_picture(cells: pd.DataFrame, name: str) -> Picture:
@@ -113,24 +117,16 @@ def _mwa_in_words(panels: list) -> str:
 
 
 def convergence_picture(
-    dataset: str,
-    model: str = "MIT-FRNet",
-    *,
-    view: str | None = None,
-    encoder: str | None = None,
-    encoder_mode: str = "frozen",
-    name: str | None = None,
+    dataset: str, *, view: str | None = None, encoder_mode: str = "frozen"
 ) -> Picture:
     """Draw the total loss over epochs at every missing rate.
 
     Parameters
     ----------
-    dataset, model : str
-    view, encoder : str, optional
-        The data set's defaults when left out.
+    dataset : str
+    view : str, optional
+        The data set's default when left out.
     encoder_mode : {"frozen", "finetune"}
-    name : str, optional
-        Stem of the file names.
 
     Returns
     -------
@@ -138,8 +134,8 @@ def convergence_picture(
         A panel per missing rate, a line per seed and split, a dot at the epoch whose
         weights are tested. Rates without a run say so.
     """
-    view, encoder = _usual(dataset, view, encoder)
-    runs, total = _losses(dataset, model, view, encoder, encoder_mode)
+    view, encoder = _usual(dataset, view)
+    runs, total = _losses(dataset, view, encoder, encoder_mode)
     title = source(dataset, view).title
     with house_style():
         figure, axes = plt.subplots(
@@ -156,16 +152,16 @@ def convergence_picture(
             axis.set_ylabel("total loss")
         lines = [Line2D([], [], color=SPLIT_COLOURS[s], label=s) for s in _SPLITS]
         lines.append(Line2D([], [], color="#444", marker="o", ls="", label="tested"))
-        axes.flat[-1].legend(handles=lines, loc="center", title=f"{model}\n{title}")
+        axes.flat[-1].legend(handles=lines, loc="center", title=f"{MODEL}\n{title}")
     seeds = seeds_used(runs) if len(runs) else NOT_RUN
     features = view_words(view, [dataset])
     caption = (
-        f"{model} on {title}: weighted sum of all loss terms after every epoch, a line "
+        f"{MODEL} on {title}: weighted sum of all loss terms after every epoch, a line "
         f"per seed. {features.capitalize()}, text encoder {encoder} "
         f"({encoder_mode}); {seeds}. Every panel has an axis of its own."
     )
-    stem = name or f"{dataset}-{model}-convergence"
-    return closed_picture(figure, stem, _losses_in_words(runs, total, model), caption)
+    alt = _losses_in_words(runs, total)
+    return closed_picture(figure, f"{dataset}-{MODEL}-convergence", alt, caption)
 
 
 def by_metric(cells: pd.DataFrame) -> pd.DataFrame:
@@ -180,20 +176,15 @@ _SPLITS = ("train", "valid")
 
 
 def convergence_in_short(
-    dataset: str,
-    model: str = "MIT-FRNet",
-    *,
-    view: str | None = None,
-    encoder: str | None = None,
-    encoder_mode: str = "frozen",
+    dataset: str, *, view: str | None = None, encoder_mode: str = "frozen"
 ) -> str:
     """Count the runs whose training loss has come down and settled."""
-    view, encoder = _usual(dataset, view, encoder)
-    runs, total = _losses(dataset, model, view, encoder, encoder_mode)
+    view, encoder = _usual(dataset, view)
+    runs, total = _losses(dataset, view, encoder, encoder_mode)
     train = total[total["split"] == "train"].sort_values("epoch")
     lines = [line["value"].to_numpy() for _, line in train.groupby("run_id")]
     if not lines:
-        return f"No run of {model} on {source(dataset, view).title} is stored yet."
+        return f"No run of {MODEL} on {source(dataset, view).title} is stored yet."
     settled = sum(has_converged(line) for line in lines)
     fallen = sum(line[-1] < line[0] for line in lines)
     epochs = runs["epochs"].median()
@@ -205,16 +196,11 @@ def convergence_in_short(
 
 
 def convergence_table(
-    dataset: str,
-    model: str = "MIT-FRNet",
-    *,
-    view: str | None = None,
-    encoder: str | None = None,
-    encoder_mode: str = "frozen",
+    dataset: str, *, view: str | None = None, encoder_mode: str = "frozen"
 ) -> Shown:
     """Tabulate where the training loss begins and ends at every missing rate."""
-    view, encoder = _usual(dataset, view, encoder)
-    runs, total = _losses(dataset, model, view, encoder, encoder_mode)
+    view, encoder = _usual(dataset, view)
+    runs, total = _losses(dataset, view, encoder, encoder_mode)
     if runs.empty:
         return not_run(in_view(f"matrix-{dataset}", view))
     train = total[total["split"] == "train"].sort_values("epoch")
@@ -248,32 +234,25 @@ def convergence_table(
         }
     )
     caption = (
-        f"Total training loss of {model} on {source(dataset, view).title}, means over "
+        f"Total training loss of {MODEL} on {source(dataset, view).title}, means over "
         "seeds, and in how many seeds it settles or hardly changes by the rules below. "
         f"{describe(runs)}"
     )
-    return plain_table(cells, found, f"{dataset}-{model}-losses", caption)
+    return plain_table(cells, found, f"{dataset}-{MODEL}-losses", caption)
 
 
-def _usual(dataset: str, view: str | None, encoder: str | None) -> tuple[str, str]:
-    """Fill in the data set's own view and text encoder where none is named."""
+def _usual(dataset: str, view: str | None) -> tuple[str, str]:
+    """Return view and text encoder: the data set's own view where none is named."""
     view = view or default_view(dataset)
-    return view, encoder or default_encoder(source(dataset, view).language)
+    return view, default_encoder(source(dataset, view).language)
 
 
 def _losses(
-    dataset: str, model: str, view: str, encoder: str, encoder_mode: str
+    dataset: str, view: str, encoder: str, encoder_mode: str
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the main runs of a system and their total losses."""
-    runs = main_runs(load_runs())
-    for column, value in (
-        ("dataset", dataset),
-        ("view", view),
-        ("model", model),
-        ("encoder", encoder),
-        ("encoder_mode", encoder_mode),
-    ):
-        runs = runs[runs[column] == value]
+    """Return MIT-FRNet's main runs and their total losses."""
+    place = {"dataset": dataset, "view": view, "model": MODEL, "encoder": encoder}
+    runs = matching(main_runs(load_runs()), {**place, "encoder_mode": encoder_mode})
     empty = pd.DataFrame(columns=["run_id", "epoch", "split", "term", "value"])
     curves = curves_of(runs) if len(runs) else empty
     return runs, curves[curves["term"] == "total"]
@@ -295,7 +274,7 @@ def _loss_panel(axis: Axes, runs: pd.DataFrame, total: pd.DataFrame) -> None:
     axis.tick_params(labelsize=8)
 
 
-def _losses_in_words(runs: pd.DataFrame, total: pd.DataFrame, model: str) -> str:
+def _losses_in_words(runs: pd.DataFrame, total: pd.DataFrame) -> str:
     words = []
     for rate, own in runs.groupby("missing_rate"):
         train = total[total["run_id"].isin(own["run_id"]) & (total["split"] == "train")]
@@ -304,5 +283,5 @@ def _losses_in_words(runs: pd.DataFrame, total: pd.DataFrame, model: str) -> str
         words.append(f"at rate {rate:.1f} from {first:.2f} to {last:.2f}")
     told = ", ".join(words) if words else NOT_RUN
     return (
-        f"Total training loss of {model}, first to last epoch, mean of seeds: {told}."
+        f"Total training loss of {MODEL}, first to last epoch, mean of seeds: {told}."
     )

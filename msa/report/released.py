@@ -27,6 +27,7 @@ from msa.report.run_tables import commands_of
 from msa.report.style import Picture, house_style, system_style
 from msa.report.tables import Table, no_marks
 from msa.study.grids import study
+from msa.study.layout import matching
 from msa.study.results import load_runs
 from msa.study.switches import load_switches
 from msa.train.metrics import METRICS
@@ -241,10 +242,7 @@ def _place() -> dict[str, str]:
 
 def _stored() -> pd.DataFrame:
     """Return the stored differences of that place; others may be stored beside them."""
-    stored = load_switches()
-    for column, value in _place().items():
-        stored = stored[stored[column] == value]
-    return stored
+    return matching(load_switches(), _place())
 
 
 def _effects(model: str, metric: str) -> pd.DataFrame:

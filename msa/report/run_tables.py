@@ -253,7 +253,7 @@ def run_table(runs: pd.DataFrame) -> Table:
     return Table(f"run-{row['run_id']}", caption, cells, no_marks(cells), data)
 
 
-def metric_table(keys: Sequence[str], name: str = "metrics") -> Table:
+def metric_table(keys: Sequence[str]) -> Table:
     """Tabulate the definitions of metrics, from the registry that computes them."""
     frame = pd.DataFrame(
         {
@@ -268,10 +268,12 @@ def metric_table(keys: Sequence[str], name: str = "metrics") -> Table:
             "Definition": [METRICS[key].definition for key in keys],
         }
     )
-    return Table.plain(frame, name, "The metrics, as the code that computes them says.")
+    return Table.plain(
+        frame, "metrics", "The metrics, as the code that computes them says."
+    )
 
 
-def coverage_table(runs: pd.DataFrame, name: str = "coverage") -> Table:
+def coverage_table(runs: pd.DataFrame) -> Table:
     """Tabulate what has been run so far: counts of published runs.
 
     Parameters
@@ -312,7 +314,7 @@ def coverage_table(runs: pd.DataFrame, name: str = "coverage") -> Table:
         "seeds, or measure more; where a system has only such runs, the lists are "
         "theirs."
     )
-    return Table.plain(pd.DataFrame(rows), name, caption)
+    return Table.plain(pd.DataFrame(rows), "coverage", caption)
 
 
 def commands_of(runs: pd.DataFrame) -> list[str]:

@@ -329,14 +329,14 @@ def _home(name: str) -> tuple[ModuleType, str]:
     return importlib.import_module(f"msa.models.{place}"), attribute
 
 
-def variants_table(*names: str, dataset: str = "mosi", rate: float = RATE) -> Table:
+def variants_table(*names: str) -> Table:
     """Tabulate the variants of models, what they switch, and how to train them."""
     rows, commands = [], {}
     for name in names:
         entry = model_entry(name)
         for variant, switched in entry.variants.items():
             config = RunConfig.resolve(
-                dataset=dataset, model=entry.name, variant=variant, missing_rate=rate
+                dataset="mosi", model=entry.name, variant=variant, missing_rate=RATE
             )
             commands[len(rows)] = [config.command()]
             changes = [f"{key}={json.dumps(value)}" for key, value in switched.items()]
@@ -348,8 +348,8 @@ def variants_table(*names: str, dataset: str = "mosi", rate: float = RATE) -> Ta
                 }
             )
     caption = (
-        f"Variants, and the command that trains each on {source(dataset).title} at "
-        f"missing rate {rate:g}."
+        f"Variants, and the command that trains each on {source('mosi').title} at "
+        f"missing rate {RATE:g}."
     )
     table = Table.plain(pd.DataFrame(rows), f"variants-{slug(names[0])}", caption)
     return replace(table, commands=commands)

@@ -249,7 +249,7 @@ def digest(content: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def matching(frame: pd.DataFrame, wanted: Mapping[str, str]) -> pd.DataFrame:
+def matching(frame: pd.DataFrame, wanted: Mapping[str, Any]) -> pd.DataFrame:
     """Return the rows that have the wanted values."""
     keep = np.ones(len(frame), dtype=bool)
     for column, value in wanted.items():
