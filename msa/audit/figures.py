@@ -21,6 +21,7 @@ from msa.audit import papers
 from msa.audit.f1 import class_counts, f1_region
 from msa.audit.noise_floor import SIGNIFICANT
 from msa.audit.tidy import higher_is_better
+from msa.study.layout import matching
 
 
 class Style(Protocol):
@@ -63,6 +64,7 @@ _ABLATIONS = {
     "MIT-FRNet (ablation MMR)": "w/o MMR",
     "MIT-FRNet (ablation MITR)": "w/o MITR",
 }
+_SWEEPS = ("Table 4", "Table 5")  # of MIT-FRNet
 _QUOTED = ("TFN", "LMF", "MulT", "MISA", "Self-MM", "TFR-Net", "MMIM")
 
 
@@ -168,8 +170,8 @@ def granularity(look: Look) -> Drawing:
     caption = (
         "Printed accuracies of both papers in tables where the check has power. Cells "
         "that equal a constant predictor are left out. n = 686 (Has0, Acc-5, Acc-7) "
-        "and "
-        "656 (Non0) on MOSI, 457 on CH-SIMS, 672 in MFMB-Net Table 2 (Non0 left out)."
+        "and 656 (Non0) on MOSI, 457 on CH-SIMS, 672 in MFMB-Net Table 2 (Non0 left "
+        "out)."
     )
     return _finished(figure, "audit-granularity", alt, caption)
 
@@ -262,10 +264,11 @@ def neutral_counts(look: Look) -> Drawing:
 
 def constants(look: Look) -> Drawing:
     """Accuracies over missing rates beside predictors that ignore their input."""
-    cells = papers.cells()
-    found = papers.findings("constants")
-    equal = found[found["verdict"] == "equals-constant"]
-    catalogue = papers.constant_scores()
+    cells, found = papers.cells(), papers.findings("constants")
+    mit = cells[(cells["paper"] == "MIT-FRNet") & cells["table"].isin(_SWEEPS)]
+    equal = found[
+        (found["verdict"] == "equals-constant") & found["table"].isin(_SWEEPS)
+    ]
     panels = (
         ("MOSI", "Acc-2", "has0"),
         ("MOSI", "Acc-2", "non0"),
@@ -274,16 +277,10 @@ def constants(look: Look) -> Drawing:
     )
     figure, axes = plt.subplots(2, 2, figsize=(10, 7.2), sharex=True)
     for axis, (dataset, metric, variant) in zip(axes.flat, panels, strict=True):
+        here = {"dataset": dataset, "metric": metric, "variant": variant}
         for model in _MIT_MODELS:
             style = look(_system("MIT-FRNet", model))
-            rows = cells[
-                (cells["paper"] == "MIT-FRNet")
-                & cells["table"].isin(["Table 4", "Table 5"])
-                & (cells["dataset"] == dataset)
-                & (cells["metric"] == metric)
-                & (cells["variant"] == variant)
-                & (cells["model"] == model)
-            ]
+            rows = matching(mit, {**here, "model": model})
             axis.plot(
                 rows["rate"],
                 rows["value"],
@@ -292,12 +289,7 @@ def constants(look: Look) -> Drawing:
                 linewidth=1.2,
                 markersize=5,
             )
-        hits = equal[
-            (equal["dataset"] == dataset)
-            & (equal["metric"] == metric)
-            & (equal["variant"] == variant)
-            & equal["table"].isin(["Table 4", "Table 5"])
-        ]
+        hits = matching(equal, here)
         axis.plot(
             hits["rate"],
             hits["printed"].astype(float),
@@ -307,11 +299,7 @@ def constants(look: Look) -> Drawing:
             markeredgecolor="black",
             linestyle="",
         )
-        levels = catalogue[
-            (catalogue["dataset"] == dataset)
-            & (catalogue["metric"] == metric)
-            & (catalogue["variant"] == variant)
-        ]
+        levels = matching(papers.constant_scores(), here)
         majority = levels["score"].max()
         axis.axhline(100 * majority, color="black", linestyle="--", linewidth=1.4)
         median = levels.loc[levels["predictor"] == "train median", "score"].iloc[0]
@@ -526,7 +514,7 @@ def one_definition(look: Look) -> Drawing:
 def derived_scores(look: Look) -> Drawing:
     """Distance to MIT-FRNet in the weighted average over missing rates."""
     table = papers.derived_scores()
-    table = table[table["table"].isin(["Table 4", "Table 5"])]
+    table = table[table["table"].isin(_SWEEPS)]
     figure, axes = plt.subplots(1, 2, figsize=(10.5, 4.4))
     ahead = {}
     for axis, (title, group) in zip(
