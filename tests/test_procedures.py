@@ -7,10 +7,11 @@ from itertools import chain, pairwise
 import pytest
 import torch
 from test_models import LENGTHS, SHAPES, build, make_batch
+from test_train import TextMean
 from torch import nn
 
 from msa.data.contract import MODALITIES
-from msa.models.base import Hyper, Model, Outputs, Stage
+from msa.models.base import Hyper, Stage
 from msa.models.finetune import FineTuned
 from msa.models.information import Contrast, log_likelihood, signed_entropy
 from msa.models.label_memory import LabelMemory, generated_label, relative_distance
@@ -55,25 +56,11 @@ def terms_of(result, split):
 # --- the interface --------------------------------------------------------------------
 
 
-class TextMean(Model):
-    """A linear map of the mean text feature."""
-
-    def __init__(self):
-        super().__init__()
-        self.linear = nn.Linear(SHAPES["text"].width, 1)
-        self.loss_weights = {"task": 1.0}
-
-    def forward(self, batch):
-        mask = batch.mask["text"][..., None]
-        mean = (batch.inputs["text"] * mask).sum(1) / mask.sum(1)
-        return Outputs(self.linear(mean)[:, 0])
-
-
 class TwoStages(TextMean):
     """Fits an offset in a first stage over half the rows, and writes down its calls."""
 
     def __init__(self):
-        super().__init__()
+        super().__init__(SHAPES["text"].width)
         self.offset = nn.Parameter(torch.zeros(()))
         self.calls = []
 
@@ -108,11 +95,11 @@ class TwoStages(TextMean):
 def test_one_stage_trains_as_a_plain_loop_does():
     hyper = Hyper(batch_size=3, lr=0.01, clip_value=0.1, early_stop=9)
     torch.manual_seed(0)
-    model = TextMean()
+    model = TextMean(SHAPES["text"].width)
     result = train(model, hyper, epochs=3)
 
     torch.manual_seed(0)
-    plain, states = TextMean(), {}
+    plain, states = TextMean(SHAPES["text"].width), {}
     torch.manual_seed(4)
     split, order = make_split(8, 1), torch.Generator().manual_seed(3)
     adam = torch.optim.Adam(
@@ -148,7 +135,7 @@ def test_stages_run_in_order_over_their_share_with_their_own_parameters():
 
 
 def test_the_gradient_of_a_stage_is_clipped_by_its_norm():
-    model = TextMean()
+    model = TextMean(SHAPES["text"].width)
     train(model, Hyper(batch_size=8, clip_value=None, clip_norm=0.05))
     norms = torch.stack([p.grad.norm() for p in model.parameters()])
     # The bias alone has a gradient of at least 1 / 8 on any batch without a tie.
