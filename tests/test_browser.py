@@ -401,6 +401,24 @@ def test_undefined_values_stay_last(scores):
         assert column(scores, corr)[-undefined:] == ["–"] * undefined
 
 
+def test_words_in_the_place_of_a_number_stay_last(tab, book, tmp_path):
+    texts = ["0.79", "2 of 11 rates", "measured apart", "0.9", "–"]
+    rows = "".join(f"<tr><td>{text}</td></tr>" for text in texts)
+    script = (book / "_static" / "msa-tables.js").read_text(encoding="utf-8")
+    file = tmp_path / "page.html"
+    file.write_text(
+        '<meta charset="utf-8"><table class="msa-table"><thead><tr><th>MAE</th></tr>'
+        f"</thead><tbody>{rows}</tbody></table><script>{script}</script>",
+        encoding="utf-8",
+    )
+    page = tab()
+    page.goto(file.as_uri())
+    for numbers in (["0.79", "0.9"], ["0.9", "0.79"]):
+        page.locator("button").click()
+        words = ["2 of 11 rates", "measured apart", "–"]
+        assert column(page.locator("table"), 0) == [*numbers, *words]
+
+
 def test_a_long_table_filters_by_all_words(scores):
     box = scores.locator("xpath=ancestor::figure").locator(".msa-filter")
     total = len(column(scores, 1))

@@ -14,7 +14,9 @@
   }
 
   const textOf = (row, column) => row.cells[column].textContent.trim();
-  const isEmpty = (text) => ["", "–", "nan", "not run yet"].includes(text);
+  /* Words in the place of a number, such as "2 of 11 rates" where a sweep is not complete. */
+  const isEmpty = (text) =>
+    /^(–|nan|not run yet|no pair yet|measured apart|\d+ of \d+ rates)?$/.test(text);
 
   /* Numbers by size if every entry of the column begins with one, else by the alphabet;
      what is not defined stays at the end. */
