@@ -401,9 +401,17 @@ def test_undefined_values_stay_last(scores):
         assert column(scores, corr)[-undefined:] == ["–"] * undefined
 
 
-def test_words_in_the_place_of_a_number_stay_last(tab, book, tmp_path):
-    texts = ["0.79", "2 of 11 rates", "measured apart", "0.9", "–"]
-    rows = "".join(f"<tr><td>{text}</td></tr>" for text in texts)
+@pytest.mark.parametrize(
+    ("numbers", "words"),
+    [
+        (["0.79", "0.9", "1"], ["2 of 11 rates", "measured apart", "–"]),
+        (["136", "2.96 k", "9.72 M", "83.2 M", "1.6 G"], ["–"]),
+    ],
+)
+def test_numbers_sort_by_size_and_words_in_their_place_stay_last(
+    tab, book, tmp_path, numbers, words
+):
+    rows = "".join(f"<tr><td>{text}</td></tr>" for text in [*words, *sorted(numbers)])
     script = (book / "_static" / "msa-tables.js").read_text(encoding="utf-8")
     file = tmp_path / "page.html"
     file.write_text(
@@ -413,10 +421,9 @@ def test_words_in_the_place_of_a_number_stay_last(tab, book, tmp_path):
     )
     page = tab()
     page.goto(file.as_uri())
-    for numbers in (["0.79", "0.9"], ["0.9", "0.79"]):
+    for expected in (numbers, numbers[::-1]):
         page.locator("button").click()
-        words = ["2 of 11 rates", "measured apart", "–"]
-        assert column(page.locator("table"), 0) == [*numbers, *words]
+        assert column(page.locator("table"), 0) == [*expected, *words]
 
 
 def test_a_long_table_filters_by_all_words(scores):

@@ -6,11 +6,13 @@
   const LONG = 10; // rows from which on a table has a filter box
   const DIRECTIONS = ["none", "ascending", "descending"];
 
-  /* The number that a cell begins with, such as 0.871 of "0.871 ± 0.004". */
+  const PREFIXES = { k: 1e3, M: 1e6, G: 1e9 };
+
+  /* The number that a cell begins with: 0.871 of "0.871 ± 0.004", 9720000 of "9.72 M". */
   function numberOf(text) {
     const plain = text.replace("−", "-").replace(/(\d),(?=\d{3})/g, "$1");
-    const found = plain.match(/^[-+]?\d*\.?\d+(?:e[-+]?\d+)?/i);
-    return found ? Number(found[0]) : NaN;
+    const found = plain.match(/^([-+]?\d*\.?\d+(?:[eE][-+]?\d+)?)(?: ([kMG])$)?/);
+    return found ? Number(found[1]) * (PREFIXES[found[2]] ?? 1) : NaN;
   }
 
   const textOf = (row, column) => row.cells[column].textContent.trim();
