@@ -181,7 +181,7 @@ def test_models_of_the_protocol_stand_beside_those_of_one_rate(stored, monkeypat
     stored(load_evaluations=frames["load_evaluations"])
     words = generalisation.rates_in_words("MAE")
     assert "trained at 0.0 at 1, its own rate at 2, mixed at 1 of 2" in words
-    assert "Ties count for each training" in words
+    assert "Ties count for each training, so" in words
 
 
 def test_selection_counts_what_the_test_split_buys(stored):
@@ -356,7 +356,9 @@ def test_a_duel_is_told_in_gains(stored):
     assert own.loc[own["metric"] == "MAE", "p_holm"].tolist() == [0.03, 0.03, 0.03]
     assert own.loc[own["metric"] != "MAE", "p_holm"].isna().all()
     assert cells.at[0, "MFMB-Net better (MAE)"] == "100% [50% to 100%]"
-    assert duels.duel_picture(*names).alt == words
+    picture = duels.duel_picture(*names)
+    assert picture.alt == words
+    assert b">1.0<" in picture.svg  # rates up to 0.5, on the whole axis
     assert duels.duel_picture("MFMB-Net", "MIT-FRNet", "sims", "clip-context") is None
     other = duels.duel_table("MFMB-Net", "MIT-FRNet", "sims", "clip-context")
     assert "study run matrix-sims" in other.data

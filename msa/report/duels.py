@@ -156,7 +156,8 @@ def duel_picture(first: str, second: str, dataset: str, view: str) -> Picture | 
                 color=colour,
                 capsize=3,
             )
-            axis.set(xlabel="missing rate", ylabel=f"gain in {axis_label(metric)}")
+            axis.set(xlabel="missing rate", xlim=(-0.05, 1.05))
+            axis.set_ylabel(f"gain in {axis_label(metric)}")
         figure.suptitle(
             f"{first} better above the line, {second} below", x=0.01, ha="left"
         )
