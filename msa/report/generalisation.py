@@ -25,7 +25,7 @@ from msa.train.metrics import METRICS
 OWN_RATE = "its own rate"
 """What the protocol trains on: the rate of the test, one model for each."""
 
-_LOOKS = {"mixed": "k--", OWN_RATE: "k:"}
+_LOOKS = {"mixed": "--", OWN_RATE: ":"}
 """Lines of trainings that are not at one rate."""
 
 
@@ -198,15 +198,17 @@ def rates_picture(metric: str = "MAE") -> Shown:
             squeeze=False,
             layout="constrained",
         )
-        colours = plt.get_cmap("cividis")(np.linspace(0, 0.85, len(names)))
+        at_one = [name for name in names if name not in _LOOKS]
+        shades = plt.get_cmap("cividis")(np.linspace(0, 0.85, len(at_one)))
+        colours = dict(zip(at_one, shades, strict=True))
         for axis, model in zip(axes.flat, models, strict=True):
-            for name, colour in zip(names, colours, strict=True):
+            for name in names:
                 line = own[(own["model"] == model) & (own["trained"] == name)]
+                colour = colours.get(name, "k")
                 axis.plot(line["tested"], line["value"], ".", color=colour, alpha=0.5)
                 mean = line.groupby("tested")["value"].mean()
                 look = _LOOKS.get(name, "-")
-                extra = {} if name in _LOOKS else {"color": colour}
-                axis.plot(mean.index, mean, look, label=name, **extra)
+                axis.plot(mean.index, mean, look, color=colour, label=name)
             axis.set(title=model, xlabel="missing rate of the test")
         axes.flat[0].set_ylabel(axis_label(metric))
         handles, labels = axes.flat[0].get_legend_handles_labels()
