@@ -142,7 +142,12 @@ def test_the_short_board_counts(stored):
     assert cells.at["MIT-FRNet", "reproduced"] == "1"
     total = cells.loc["MIT-FRNet", list(VERDICTS)].astype(int).sum()
     assert str(total) == cells.at["MIT-FRNet", "claims"]
-    assert "1 reproduced" in claims.in_short("MIT-FRNet")
+    told = claims.in_short()
+    assert "1 reproduced" in told
+    assert "1 of those decided is on the sizes of the data sets" in told
+    told = claims.in_short(page="papers/mit-table-2")
+    assert told == "Of 1 claim on this page: 1 reproduced."
+    assert claims.in_short(page="papers/mit-figure-7") == ""  # Figure 6 has its claim
 
 
 def test_the_front_page_names_the_claims_that_are_decided(stored):

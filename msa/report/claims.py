@@ -160,7 +160,7 @@ def decided_board() -> LinkedTable:
     found = found.sort_values(
         "verdict", key=lambda names: names.map(VERDICTS.index), kind="stable"
     )
-    what = "The claims that runs have decided"
+    what = "The claims that runs have decided (class counts, which need none, left out)"
     columns = ("Verdict", "Paper", "Claim", "Effect", "Note", "Page")
     return _board(found, "claims-decided", what, columns, up="")
 
@@ -407,24 +407,46 @@ def _beats_another(claim: Claim) -> bool:
     return own and any(parse_system(name)[0] != claim.paper for name in others)
 
 
-def in_short(paper: str | None = None, view: str | None = None) -> str:
-    """Count the verdicts in one sentence."""
+def in_short(view: str | None = None, page: str | None = None) -> str:
+    """Count the verdicts in words.
+
+    Parameters
+    ----------
+    view : str, optional
+        As for :func:`verdicts`.
+    page : str, optional
+        Only the claims that this page of the book bears on; empty if there is none.
+    """
     found = verdicts(view)
-    if paper:
-        found = found[[claim.paper == paper for claim in found["claim"]]]
+    if page:
+        found = found[[claim.page == page for claim in found["claim"]]]
+        if found.empty:
+            return ""
     counts = found["verdict"].value_counts()
     told = ", ".join(f"{counts[v]} {v}" for v in VERDICTS if v in counts)
+    plural, here = "" if len(found) == 1 else "s", " on this page" if page else ""
+    words = [f"Of {len(found)} claim{plural}{here}: {told}."]
     open_ = sum(not is_settled(row) for row in found.to_dict("records"))
-    unsettled = (
-        f" Of those not reproduced {open_} {'is' if open_ == 1 else 'are'} unsettled: "
-        "the interval also holds what would not be refuted."
-    )
+    if open_:
+        words.append(
+            f"Unsettled among those not reproduced: {open_}; the interval also holds "
+            "what would not be refuted."
+        )
+    if page:
+        return " ".join(words)
+    is_decided = found["verdict"].isin(DECIDED)
+    sizes = sum(claim.kind == "counts" for claim in found.loc[is_decided, "claim"])
+    if sizes:
+        words.append(
+            f"{sizes} of those decided {'is' if sizes == 1 else 'are'} on the sizes of "
+            "the data sets, which needs no run: the book's title leaves them out."
+        )
     ahead = found[[_beats_another(claim) for claim in found["claim"]]]
     fared = ahead["verdict"].value_counts()
     if decided := int(sum(fared.get(v, 0) for v in DECIDED)):
         shares = ", ".join(f"{fared.get(v, 0) or 'none'} {v}" for v in DECIDED)
-        told += (
-            f". That the paper's network is ahead of another system is what {decided} "
-            f"of those decided say: {shares}"
+        words.append(
+            f"That the paper's network is ahead of another system is what {decided} of "
+            f"those decided say: {shares}."
         )
-    return f"Of {len(found)} claims: {told}.{unsettled if open_ else ''}"
+    return " ".join(words)

@@ -6,6 +6,7 @@ import pandas as pd
 from scipy.stats import kendalltau
 
 from msa.data.registry import FRAME_LEVEL, source
+from msa.report import claims
 from msa.report.claims import MEASURE, LinkedTable
 from msa.report.compare import SOURCES, Source, compared
 from msa.report.labels import MISSING, fewest_to_most
@@ -113,7 +114,7 @@ def _studies(source_: Source, view: str, encoder_mode: str) -> tuple[str, ...]:
 
 
 def in_short(page: str, cells: pd.DataFrame) -> str:
-    """Sum a page up: how far it is, and whether the orders agree.
+    """Sum a page up: how far it is, whether the orders agree, what the claims became.
 
     Cells in which the paper prints a dash do not count. Whether a number is better than
     the paper's is said of the papers' own features only.
@@ -143,7 +144,8 @@ def in_short(page: str, cells: pd.DataFrame) -> str:
             f"{told}: averages over the columns with at least four systems, without "
             "an interval (1: the same order, 0: unrelated, -1: reversed)."
         )
-    return " ".join(words)
+    words.append(claims.in_short(cells["view"].iloc[0], f"papers/{page}"))
+    return " ".join(words).rstrip()
 
 
 def _against_paper(both: pd.DataFrame) -> tuple[int, int]:
