@@ -213,6 +213,10 @@ def test_a_sweep_in_progress_says_how_far_it_is(published):
     cells = compared("mfmb-table-4")
     ours = cells[(cells["row"] == "Ours") & (cells["dataset"] == "mosi")]
     assert set(ours["status"]) == {"2 of 11 rates"}
+    mosi, mosei = paper_tables.tables("mfmb-table-4", cells)
+    assert "no system at every rate yet" in mosi.caption
+    assert "nothing run yet" in mosei.caption
+    assert "Best in bold" in mosi.caption
 
 
 def scored_run(variant, seed, score):

@@ -22,7 +22,14 @@ from msa.report.compare import (
     mixes_f1,
 )
 from msa.report.labels import MISSING, slug, view_words
-from msa.report.tables import FEWER, Table, has_fewer, no_marks, rank_marks
+from msa.report.tables import (
+    FEWER,
+    MARKS_SENTENCE,
+    Table,
+    has_fewer,
+    no_marks,
+    rank_marks,
+)
 from msa.study.grids import SEEDS
 from msa.train.metrics import METRICS, RATES
 
@@ -244,10 +251,13 @@ def _caption(source_: Source, cells: pd.DataFrame) -> str:
             "▲ ▼: ours above or below the full model on the seeds of both; the paper's "
             "as printed. "
         )
+    marks = ""
+    if source_.split != "model":
+        marks = f"{MARKS_SENTENCE[:-1]}, of the paper's numbers and of ours apart. "
     tables = " and ".join(source_.tables)
     return (
-        f"{source_.paper}, {tables}: {metric}{data.title}, {what}. "
-        f"{place(cells)} {_fewer_in_words(source_, cells)}{arrows}{brackets}{f1}{units}"
+        f"{source_.paper}, {tables}: {metric}{data.title}, {what}. {place(cells)} "
+        f"{_fewer_in_words(source_, cells)}{arrows}{brackets}{marks}{f1}{units}"
     ).rstrip()
 
 
@@ -295,7 +305,9 @@ def place(cells: pd.DataFrame) -> str:
         )
     seeds = _all_seeds(cells)
     some = "seed" if len(seeds) == 1 else "seeds"
-    runs = f"{some} {', '.join(seeds)}" if seeds else "nothing run yet"
+    is_begun = cells["status"].str.contains(" of ").any()  # some rates, not all
+    none = "no system at every rate yet" if is_begun else "nothing run yet"
+    runs = f"{some} {', '.join(seeds)}" if seeds else none
     if cells.loc[cells["n"] > 0, "seeds"].nunique() > 1:
         runs += " (not every cell has all of them)"
     return f"Ours: {features}, text encoder {encoders} ({mode}), {runs}."

@@ -18,8 +18,8 @@ from msa.train.metrics import METRICS
 
 TUNED = (
     "On CMU-MOSI six baselines have settings of a small search on validation; the "
-    "papers' models and TFR-Net have the papers' own, but for MFMB-Net's learning "
-    "rate on CH-SIMS ([how to read the pages](index.md))."
+    "papers' models and TFR-Net have the papers' own ([how to read the pages]"
+    "(index.md))."
 )
 """What readers of a table of systems have to know of their hyper-parameters."""
 
