@@ -6,7 +6,7 @@ from itertools import pairwise
 import matplotlib.pyplot as plt
 import pytest
 
-from msa.audit import figures, tables
+from msa.audit import figures, papers, tables
 from msa.audit.checks import CHECKS
 from msa.data.paths import repo_root
 from msa.report.style import Picture, house_style, system_style
@@ -67,6 +67,12 @@ def test_loud_findings_are_readable(check):
     table = tables.loud(check)
     assert len(table) > 0
     assert not table.astype(str).isin(["nan", "None", "ok", "no-power"]).any().any()
+
+
+def test_a_count_is_expected_without_decimals():
+    told = tables.readable(papers.findings("data-statistics"))
+    told = told[told["Printed"] != ""]  # what is not printed is a share
+    assert told["Expected"].tolist() == told["Printed"].tolist()
 
 
 @pytest.mark.parametrize("name", ORDER)

@@ -50,9 +50,10 @@ def readable(found: pd.DataFrame) -> pd.DataFrame:
             "Rate": _rates(found["rate"]),
             "Printed": found["printed"],
             "Expected": [
-                _range(low, high)
-                for low, high in zip(
-                    found["expected_low"], found["expected_high"], strict=True
+                _range(low, high, _places(printed))
+                for low, high, printed in zip(
+                    *(found["expected_low"], found["expected_high"], found["printed"]),
+                    strict=True,
                 )
             ],
             "Verdict": found["verdict"],
@@ -287,18 +288,22 @@ def _rates(rates: pd.Series) -> pd.Series:
     return rates.map(lambda rate: "" if pd.isna(rate) else f"{rate:.1f}")
 
 
-def _range(low: float, high: float) -> str:
+def _range(low: float, high: float, places: int) -> str:
     if pd.isna(low) and pd.isna(high):
         return ""
     if pd.isna(high):
-        return f"at least {_number(low)}"
+        return f"at least {low:.{places}f}"
     if pd.isna(low):
-        return f"at most {_number(high)}"
-    return _number(low) if low == high else f"{_number(low)} to {_number(high)}"
+        return f"at most {high:.{places}f}"
+    ends = f"{low:.{places}f}", f"{high:.{places}f}"
+    return ends[0] if low == high else " to ".join(ends)
 
 
-def _number(value: float) -> str:
-    return f"{value:.2f}" if abs(value) >= 10 else f"{value:.4f}"
+def _places(printed: str) -> int:
+    """Return the decimals for what was expected: none for counts, else two or more."""
+    if str(printed).isdigit():
+        return 0
+    return max(2, len(str(printed).rpartition(".")[2]))
 
 
 def _p(value: float) -> str:
