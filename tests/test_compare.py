@@ -185,7 +185,11 @@ def test_better_and_worse_are_told_of_the_papers_features_only(published):
     frame = cells.assign(view="unaligned")
     told = paper_words.in_short("mfmb-table-2", frame)
     assert "1 better than the paper's and 0 worse" in told
-    overview = paper_words.overview().cells
+    table = paper_words.overview()
+    told = paper_words.overview_in_short(table)
+    assert told.startswith("On 1 of 11 pages")  # the one with measured times
+    assert "Kendall tau of" in told
+    overview = table.cells
     assert not {"Better", "Worse"} & set(overview)
     assert overview["Seeds"].str.fullmatch(r"(\d|\d to \d|–)( rounds)?").all()
 

@@ -196,7 +196,8 @@ def pace_in_words() -> str:
             f"on {row.device_name} ({row.jobs} jobs at once) a study does "
             f"{row.runs_per_hour:.0f} runs per hour of this grid, "
             f"{row.over_single:.2f} times those of single runs one after another"
-            f"{beside}, which {verdict} the goal of {goal:g} over single runs"
+            f"{beside}, which {verdict} the goal of {goal:g} over single runs that "
+            "this project set itself"
         )
     text = "; ".join(words)
     return text[0].upper() + text[1:] + "."

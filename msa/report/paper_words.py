@@ -199,3 +199,18 @@ def overview() -> Table:
         "python -m msa study run STUDY runs what is missing."
     )
     return LinkedTable.plain(pd.DataFrame(rows), "overview", caption)
+
+
+def overview_in_short(table: Table) -> str:
+    """Say of the pages of :func:`overview` how many are done and how orders agree."""
+    rows = table.data
+    done = int((rows["Run"] == rows["Cells"]).sum())
+    taus = pd.to_numeric(rows["Kendall tau"], errors="coerce").dropna()
+    words = f"On {done} of {len(rows)} pages with scores every cell has been run."
+    if len(taus):
+        words += (
+            f" Our order of the systems agrees with the paper's by a Kendall tau of "
+            f"{taus.min():.2f} to {taus.max():.2f} by page (1: the same order, 0: "
+            "unrelated, -1: reversed), without an interval."
+        )
+    return f"{words} Each gap has the command that fills it."
