@@ -87,6 +87,14 @@ def test_a_card_says_which_data_sets_are_the_papers_own():
     assert "not in" not in front._data("MIT-FRNet", own)
 
 
+def test_a_card_names_the_data_sets_in_the_order_of_tables(decided):
+    decided(("MFMB-Net", "consistent"))
+    own = runs(*[(d, "clip-context", "MFMB-Net", 0.0, 1) for d in ("mosei", "mosi")])
+    card = front._card("MFMB-Net", own)
+    assert "<dd>CMU-MOSI (clip-context" in card
+    assert "<dd>CMU-MOSI: 1 run" in card
+
+
 def test_the_bar_has_one_part_per_verdict_that_occurs(decided):
     decided(("MFMB-Net", "reproduced"), ("MFMB-Net", "consistent"))
     bar = front._bar(front._counts("MFMB-Net"))

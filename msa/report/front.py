@@ -8,7 +8,7 @@ import pandas as pd
 from IPython.display import HTML
 
 from msa.data.published import PRINTED_NAMES, published
-from msa.data.registry import source
+from msa.data.registry import DATASETS, source
 from msa.report.claims import DECIDED, verdicts
 from msa.report.duels import against_linear
 from msa.report.labels import fewest_to_most, main_runs, not_published, span
@@ -70,6 +70,9 @@ def cards() -> HTML:
 
 def _card(paper: str, runs: pd.DataFrame) -> str:
     own = runs[runs["model"] == paper]
+    own = own.sort_values(
+        "dataset", key=lambda names: names.map(DATASETS.index), kind="stable"
+    )
     facts = {
         "Data": _data(paper, own),
         "How sure": _certainty(own),
@@ -138,7 +141,7 @@ def _certainty(runs: pd.DataFrame) -> str:
     if runs.empty:
         return "nothing to be sure of"
     told = []
-    for place, own in runs.groupby(["dataset", "view"]):
+    for place, own in runs.groupby(["dataset", "view"], sort=False):
         seeds = own.groupby("missing_rate")["seed"].nunique()
         n, plural = fewest_to_most(seeds), "" if seeds.max() == 1 else "s"
         count = f"{len(own)} run{'' if len(own) == 1 else 's'}"
