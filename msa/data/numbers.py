@@ -14,7 +14,12 @@ def is_constant(values: NDArray) -> bool:
 
     A network that answers the same for every clip adds up in batches of several sizes:
     its answers can be one or two roundings apart, and their noise correlates with
-    something.
+    something. Here up to eight roundings of the largest value are none.
+
+    Raises
+    ------
+    ValueError
+        If there are no values.
     """
     largest = np.float32(np.abs(values).max())
     return bool(np.ptp(values) <= 8 * np.spacing(largest))

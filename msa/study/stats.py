@@ -139,7 +139,18 @@ def run_weights(runs: int, resamples: int = RESAMPLES, seed: int = 0) -> Floats:
     too small by a factor of (R - 1) / R: a third with three. How often each was drawn
     is therefore moved away from once by sqrt(R / (R - 1)), which makes up for it (the
     rescaled bootstrap of Rao and Wu, 1988). A run that is not drawn has a weight below
-    0.
+    0, so these serve means; shares of runs are counted with :func:`run_counts`.
+
+    Parameters
+    ----------
+    runs, resamples : int
+        R and B. A single run weighs 1 in every resample.
+    seed : int
+        Of the draws.
+
+    Returns
+    -------
+    array of float, shape (B, R)
     """
     counts = run_counts(runs, resamples, seed)
     return 1 + np.sqrt(runs / max(runs - 1, 1)) * (counts - 1)
@@ -471,6 +482,8 @@ def probability_of_improvement(
     -----
     The estimator of Agarwal et al. (2021), "Deep Reinforcement Learning at the Edge of
     the Statistical Precipice", with clips resampled besides runs.
+    Runs are counted as drawn, not weighted as for means (:func:`run_weights`): with
+    few runs the interval is too narrow.
     """
     (ours, our_scores), (theirs, their_scores) = first, second
     resamples = {len(our_scores), len(their_scores)}
