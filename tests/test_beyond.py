@@ -330,7 +330,8 @@ def test_a_run_made_again_elsewhere_is_another_draw(stored, monkeypatch):
 
 def test_a_duel_is_told_in_gains(stored):
     row = {"first": "MFMB-Net", "second": "MIT-FRNet", "dataset": "mosi"}
-    row |= {"view": "clip-context", "n": 3, "p": 0.01, "p_seeds": 0.2}
+    row |= {"view": "clip-context", "encoder_mode": "frozen"}
+    row |= {"n": 3, "p": 0.01, "p_seeds": 0.2}
     row |= {"better": 1.0, "better_lo": 0.5, "better_hi": 1.0}
     pairs = pd.DataFrame(
         [
@@ -362,6 +363,15 @@ def test_a_duel_is_told_in_gains(stored):
     assert duels.duel_picture("MFMB-Net", "MIT-FRNet", "sims", "clip-context") is None
     other = duels.duel_table("MFMB-Net", "MIT-FRNet", "sims", "clip-context")
     assert "study run matrix-sims" in other.data
+    assert "study run finetuned" in duels.duel_table(*names, "finetune").data
+    both = pd.concat([pairs, pairs.iloc[:3].assign(encoder_mode="finetune", gain=-0.3)])
+    stored(load_pairs=both)
+    assert len(duels.duel_table(*names).cells) == 3
+    tuned = duels.duel_table(*names, "finetune")
+    assert tuned.cells["MAE"].str[:6].tolist() == ["-0.300"]
+    assert "fine-tuned text encoder" in tuned.caption
+    words = duels.duel_in_words(*names, "finetune")
+    assert "encoder fine-tuned, MAE: of 1 missing rate with" in words
     stored(load_pairs=pairs.assign(n=2))  # too few to speak of other seeds
     assert duels.duel_table(*names).cells.at[0, "p, seeds"] == MISSING
     assert "no rate has 3 seeds yet" in duels.duel_in_words(*names)
@@ -389,7 +399,7 @@ def test_runs_that_do_not_even_fit_their_training_split_are_named(stored, monkey
 
 def test_systems_are_compared_with_the_linear_reader_in_pairs(stored):
     row = {"first": "MFMB-Net", "second": "text-linear", "dataset": "mosi"}
-    row |= {"view": "clip-context", "metric": "MAE"}
+    row |= {"view": "clip-context", "encoder_mode": "frozen", "metric": "MAE"}
     gains = (("0.0", 0.2, 3), ("0.4", 0.05, 1), ("0.8", -0.2, 1), ("AUILC", 0.3, 1))
     pairs = pd.DataFrame(
         [

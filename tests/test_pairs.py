@@ -84,6 +84,19 @@ def test_pairs_are_stored_and_come_back(evidence):  # noqa: F811
     assert stored.at["MAE", "better"] == 1
 
 
+def test_pairs_with_encoders_in_training_are_rows_of_their_own(evidence):  # noqa: F811
+    both = ("MFMB-Net", "MIT-FRNet")
+    there = evidence(off_by([(0.1,), (0.3,)], systems=both))
+    store = RunStore(there.results.parent / "runs")
+    for model, error in zip(both, (0.4, 0.2), strict=True):
+        tuned = record(model, 0.0, 1111, labels() + error, encoder_mode="finetune")
+        store.write(tuned)
+    publish(store, there.results)
+    rows = compare_pairs("mosi", Evidence(there.view, there.results))
+    gains = {r["encoder_mode"]: r["gain"] for r in rows if r["metric"] == "MAE"}
+    assert gains == pytest.approx({"frozen": 0.2, "finetune": -0.2})
+
+
 def test_a_system_meets_itself_with_its_encoder_trained(evidence):  # noqa: F811
     frozen = {("TFN", 0.0, seed): labels() + 0.3 for seed in (1111, 111)}
     there = evidence(frozen)

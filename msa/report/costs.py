@@ -17,11 +17,8 @@ from msa.bench.timing import PLAIN, entry_of, trained_models
 from msa.data.registry import source
 from msa.models.base import Shapes
 from msa.models.layers import count_parameters
-from msa.report.labels import MISSING, system_name
+from msa.report.labels import ENCODER_WORDS, MISSING, system_name
 from msa.report.tables import Table, no_marks
-
-ENCODER_WORDS = {"frozen": "frozen", "finetune": "fine-tuned"}
-"""Encoder modes as sentences have them."""
 
 PROVENANCE = {"device_name": "Device", "threads": "Threads", "commit": "Commit"}
 """Columns that say which measurements can be compared, with their heads in tables."""

@@ -21,6 +21,7 @@ from msa.report.beyond import (
 )
 from msa.report.figures import closed_picture
 from msa.report.labels import (
+    ENCODER_WORDS,
     MISSING,
     NoResults,
     axis_label,
@@ -63,7 +64,9 @@ _RATE = r"[\d.]+"
 # --- head to head ---------------------------------------------------------------------
 
 
-def duel_table(first: str, second: str, dataset: str, view: str) -> Shown:
+def duel_table(
+    first: str, second: str, dataset: str, view: str, encoder_mode: str = "frozen"
+) -> Shown:
     """Tabulate one system against another at every missing rate.
 
     Parameters
@@ -71,10 +74,13 @@ def duel_table(first: str, second: str, dataset: str, view: str) -> Shown:
     first, second : str
         A pair of :data:`msa.study.pairs.PAIRS`.
     dataset, view : str
+    encoder_mode : {"frozen", "finetune"}
+        What both do with their text encoder.
     """
-    own = _duel(first, second, dataset, view)
+    own = _duel(first, second, dataset, view, encoder_mode)
+    is_frozen = encoder_mode == "frozen"
     if own.empty:
-        return not_run(in_view(f"matrix-{dataset}", view))
+        return not_run(in_view(f"matrix-{dataset}", view) if is_frozen else "finetuned")
     metrics = ["MAE", "Corr", "Mult_acc_5"]
     own, rows = _with_corrected(own), []
     for at, group in own.groupby("at", sort=False):
@@ -94,15 +100,16 @@ def duel_table(first: str, second: str, dataset: str, view: str) -> Shown:
         rows.append(row)
     caption = (
         f"{first} against {second} on {source(dataset, view).title}, "
-        f"{view_words(view, [dataset])}, frozen text encoder: gain of the first with "
-        "its 95 % interval, paired over seeds and test clips, positive if the first is "
-        f"better (for MAE too). p (MAE): two-sided, with {FEW} seeds or more; of the "
-        "same bootstrap over seeds and clips, and of a paired t-test over seeds alone, "
-        "each corrected for the number of rows by Holm's method. Better: share of "
-        "pairs of runs that the first wins, with its interval, with "
-        f"{FEW} seeds or more."
+        f"{view_words(view, [dataset])}, {ENCODER_WORDS[encoder_mode]} text encoder: "
+        "gain of the first with its 95 % interval, paired over seeds and test clips, "
+        "positive if the first is better (for MAE too). p (MAE): two-sided, with "
+        f"{FEW} seeds or more; of the same bootstrap over seeds and clips, and of a "
+        "paired t-test over seeds alone, each corrected for the number of rows by "
+        "Holm's method. Better: share of pairs of runs that the first wins, with its "
+        f"interval, with {FEW} seeds or more."
     )
-    name = f"duel-{dataset}-{first}-{second}".lower()
+    way = "" if is_frozen else f"-{encoder_mode}"
+    name = f"duel-{dataset}-{first}-{second}{way}".lower()
     return plain_table(pd.DataFrame(rows), own, name, caption)
 
 
@@ -173,17 +180,24 @@ def duel_picture(first: str, second: str, dataset: str, view: str) -> Picture | 
     )
 
 
-def duel_in_words(first: str, second: str, dataset: str, view: str) -> str:
-    """Count the missing rates at which one system is better in MAE, and how surely."""
-    own = _with_corrected(_duel(first, second, dataset, view))
+def duel_in_words(
+    first: str, second: str, dataset: str, view: str, encoder_mode: str = "frozen"
+) -> str:
+    """Count the missing rates at which one system is better in MAE, and how surely.
+
+    Parameters are those of :func:`duel_table`.
+    """
+    own = _with_corrected(_duel(first, second, dataset, view, encoder_mode))
     own = own[(own["metric"] == "MAE") & own["at"].str.fullmatch(_RATE)]
     title = source(dataset, view).title
+    if encoder_mode != "frozen":
+        title = f"{title}, text encoder {ENCODER_WORDS[encoder_mode]}"
     if own.empty:
         return f"{first} and {second} have not met on {title} yet."
     won, lost = own["gain"] > 0, own["gain"] < 0
     means = (
         f"On average over seeds {first} has the lower error at {won.sum()} of "
-        f"{len(own)} missing rates, {second} at {lost.sum()}."
+        f"{_counted(own)}, {second} at {lost.sum()}."
     )
     enough = own[own["n"] >= FEW]
     if enough.empty:
@@ -193,12 +207,17 @@ def duel_in_words(first: str, second: str, dataset: str, view: str) -> str:
         )
     least = [f"{enough[kind].min():.3f}" for kind in _CORRECTED]
     return (
-        f"{title}, MAE: of {len(enough)} missing rates with {FEW} seeds or more the "
+        f"{title}, MAE: of {_counted(enough)} with {FEW} seeds or more the "
         f"interval lies on one side of 0 at {(enough['lo'] > 0).sum()} for {first} "
         f"and at {(enough['hi'] < 0).sum()} for {second}, each rate on its own; "
         f"the smallest corrected p-value is {least[0]} over seeds and clips, "
         f"{least[1]} over seeds alone. {means}"
     )
+
+
+def _counted(places: pd.DataFrame) -> str:
+    """Say how many missing rates there are."""
+    return f"{len(places)} missing rate{'s' if len(places) > 1 else ''}"
 
 
 def unfitted(systems: Sequence[str], dataset: str, view: str) -> Markdown | None:
@@ -241,6 +260,7 @@ def against_linear(
         & (pairs["view"] == view)
         & (pairs["metric"] == metric)
         & (pairs["second"] == LINEAR)
+        & (pairs["encoder_mode"] == "frozen")
         & pairs["at"].str.fullmatch(_RATE)
     ].dropna(subset="gain")
     if systems is not None:
@@ -275,7 +295,9 @@ def _rates(at: pd.Series) -> str:
     return f"{len(at)} ({', '.join(at)})" if len(at) else "0"
 
 
-def _duel(first: str, second: str, dataset: str, view: str) -> pd.DataFrame:
+def _duel(
+    first: str, second: str, dataset: str, view: str, encoder_mode: str = "frozen"
+) -> pd.DataFrame:
     if (first, second) not in PAIRS:
         there = "; ".join(f"{one} and {other}" for one, other in PAIRS)
         raise NoResults(
@@ -283,6 +305,7 @@ def _duel(first: str, second: str, dataset: str, view: str) -> pd.DataFrame:
             f"pairs are {there}"
         )
     keys = {"first": first, "second": second, "dataset": dataset, "view": view}
+    keys["encoder_mode"] = encoder_mode
     return matching(load_pairs(), keys).reset_index(drop=True)
 
 

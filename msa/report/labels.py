@@ -36,6 +36,9 @@ VIEW_WORDS = {
     "synthetic": "synthetic data, nothing was recorded",
 }
 
+ENCODER_WORDS = {"frozen": "frozen", "finetune": "fine-tuned"}
+"""Encoder modes as sentences have them."""
+
 
 class NoResults(LookupError):
     """A page asks for results that are not in ``results/``."""

@@ -11,6 +11,7 @@ import pandas as pd
 
 from msa.data.load import MissingData
 from msa.data.registry import source
+from msa.models.registry import MODELS
 from msa.study.claims import Place, rates_of, rules
 from msa.study.evidence import Evidence
 from msa.study.publish import publish_table
@@ -40,7 +41,7 @@ NUMBERS = (*RATES, "AUILC", "drop 0.0 0.5")
 """Missing rates, and what is made of several."""
 
 PAIR_COLUMNS = (
-    *("dataset", "view", "first", "second", "at", "metric", "n"),
+    *("dataset", "view", "encoder_mode", "first", "second", "at", "metric", "n"),
     *("gain", "lo", "hi", "p", "p_seeds", "better", "better_lo", "better_hi"),
 )
 
@@ -98,19 +99,22 @@ def load_pairs(results: Path | None = None) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``dataset, view, first, second, at, metric, n, gain, lo, hi, p, p_seeds, better,
-        better_lo, better_hi``. ``gain`` is the first system's mean advantage, positive
-        if it is better (for MAE too), with its 95 % interval; ``p`` the two-sided
-        bootstrap p-value over seeds and clips; ``p_seeds`` that of a paired t-test of
-        the seeds' gains, nan below three seeds; ``better`` the share of pairs of runs
-        in which the first beats the second on the real test split; its interval draws
-        runs and clips anew.
+        ``dataset, view, encoder_mode, first, second, at, metric, n, gain, lo, hi, p,
+        p_seeds, better, better_lo, better_hi``. ``encoder_mode`` is that of both
+        systems, ``frozen`` or ``finetune``; ``gain`` is the first system's mean
+        advantage, positive if it is better (for MAE too), with its 95 % interval;
+        ``p`` the two-sided bootstrap p-value over seeds and clips; ``p_seeds`` that of
+        a paired t-test of the seeds' gains, nan below three seeds; ``better`` the share
+        of pairs of runs in which the first beats the second on the real test split; its
+        interval draws runs and clips anew.
     """
     return load_table("pairs", results).reindex(columns=list(PAIR_COLUMNS))
 
 
 def compare_pairs(dataset: str, evidence: Evidence) -> list[dict]:
     """Compare every pair on a data set at every number that both have.
+
+    Both with a frozen text encoder, then both with theirs trained along.
 
     Parameters
     ----------
@@ -130,20 +134,19 @@ def compare_pairs(dataset: str, evidence: Evidence) -> list[dict]:
     """
     metrics = metric_keys(source(dataset, evidence.view).scale)
     rows = []
-    for (first, second), at in product(PAIRS, NUMBERS):
-        seeds = evidence.seeds(dataset, (first, second), rates_of(at))
+    for mode, pair, at in product(("frozen", "finetune"), PAIRS, NUMBERS):
+        if mode == "finetune" and not all(MODELS[one].can_fine_tune for one in pair):
+            continue
+        seeds = evidence.seeds(dataset, pair, rates_of(at), encoder_mode=mode)
         for metric in metrics if seeds else ():
             place = Place(dataset, metric, at)
             ours, theirs = (
-                evidence.number(place, system, seeds) for system in (first, second)
+                evidence.number(place, system, seeds, encoder_mode=mode)
+                for system in pair
             )
             names = {"dataset": dataset, "view": evidence.view, "metric": metric}
-            names |= {
-                "first": first,
-                "second": second,
-                "at": place.number,
-                "n": len(seeds),
-            }
+            names |= {"encoder_mode": mode, "at": place.number, "n": len(seeds)}
+            names |= dict(zip(("first", "second"), pair, strict=True))
             rows.append(names | paired_gain(ours, theirs) | _better(ours, theirs))
     return rows
 
