@@ -342,6 +342,9 @@ def test_data_statistics_stand_beside_the_papers(monkeypatch):
     assert cells.at[2, "test"] == "0/0/+1"
     assert cells.at[2, "all"] == "+1"
     assert set(cells.loc[4, ["train", "test", "all"]]) == {NOT_RUN}  # no SIMS passport
+    assert class_counts.in_short("MIT-FRNet").startswith("the counts of none")
+    tables.clear()
+    assert "no data set has been counted" in class_counts.in_short("MIT-FRNet")
 
 
 def test_marks_compare_like_with_like(published):

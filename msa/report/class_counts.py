@@ -15,6 +15,9 @@ from msa.study.results import load_passport
 def in_short(paper: str, view: str = "clip-context") -> str:
     """Say how many data sets have exactly the printed counts."""
     own = table(paper, view).data
+    own = own[own["ours"] != NOT_RUN]
+    if own.empty:
+        return f"no data set has been counted in the {view} view yet."
     equal = own.groupby("dataset", sort=False)["same"].all()
     names = [source(dataset, view).title for dataset in equal[equal].index]
     told = " and ".join(names) if names else "none of the data sets"
