@@ -330,6 +330,16 @@ def test_the_state_of_a_page(published):
     assert "study run" not in parts
 
 
+@pytest.mark.parametrize("other", [{"view": "unaligned"}, {"encoder_mode": "finetune"}])
+def test_no_command_is_given_for_times_that_it_does_not_measure(monkeypatch, other):
+    monkeypatch.setattr(compare, "load_table", lambda _: pd.DataFrame())
+    cells = compared("mit-table-6", **other)
+    assert "bench rates" not in paper_words.state("mit-table-6", cells)
+    (table,) = paper_tables.tables("mit-table-6", cells)
+    assert not any(table.commands.values())
+    assert "bench rates" in paper_words.state("mit-table-6", compared("mit-table-6"))
+
+
 def test_data_statistics_stand_beside_the_papers(monkeypatch):
     counts = pd.DataFrame(
         [("train", 552, 53, 679), ("valid", 92, 13, 124), ("test", 379, 30, 278)],

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from msa.data.registry import source
+from msa.data.registry import default_view, source
 from msa.report.claims import MEASURE
 from msa.report.compare import (
     CELL_SYSTEM,
@@ -202,7 +202,7 @@ def _is_higher_better(cells: pd.DataFrame) -> bool:
 def _commands(source_: Source, own: pd.DataFrame) -> list[str]:
     """Return the commands of the runs of a row: its seeds, else the first one."""
     if source_.number == "seconds":
-        return [MEASURE]
+        return [MEASURE] if is_timed(own) else []
     cell = own.iloc[0]
     is_curve = source_.number in ("AUILC", "MWA/10")
     rates = RATES if is_curve else sorted(own["rate"].dropna().unique()) or [0.0]
@@ -213,6 +213,13 @@ def _commands(source_: Source, own: pd.DataFrame) -> list[str]:
         for seed in seeds or SEEDS[:1]
         for rate in rates
     ]
+
+
+def is_timed(cells: pd.DataFrame) -> bool:
+    """Tell whether ``python -m msa bench rates`` measures what the cells are of."""
+    place = cells.iloc[0]
+    here = (default_view(place["dataset"]), "frozen")
+    return (place["view"], place["encoder_mode"]) == here
 
 
 def _caption(source_: Source, cells: pd.DataFrame) -> str:
