@@ -89,6 +89,14 @@ def test_a_parameters_cell_holds_explained_literals(page):
 
 
 @notebook
+def test_a_page_with_ch_sims_offers_no_aligned_view(page):
+    # There is no aligned file of CH-SIMS, so such a page would stop.
+    text = page.read_text()
+    if '"sims"' in text:
+        assert not re.search(r"^view: .+ aligned", text, re.MULTILINE)
+
+
+@notebook
 def test_papermill_knows_every_parameter(page):
     # It reads lines by a pattern, and calls a name that it did not find unknown.
     cells = jupytext.read(page).cells
