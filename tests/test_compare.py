@@ -373,6 +373,13 @@ def test_marks_compare_like_with_like(published):
     assert np.isnan(table.data["ours"]).sum() == 18
 
 
+def test_a_caption_names_the_table_that_prints_its_data_set():
+    cells = compared("mit-figure-5")
+    mosi, sims = (t.caption for t in paper_tables.tables("mit-figure-5", cells))
+    assert mosi.startswith("MIT-FRNet, Table 4: CMU-MOSI, ")
+    assert sims.startswith("MIT-FRNet, Table 5: CH-SIMS, ")
+
+
 def test_running_times_are_ratios_to_the_papers_own_system(monkeypatch):
     seconds = {"MIT-FRNet": (2.0, 4.0), "MulT": (6.0, 6.0)}
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from msa.data.published import PRINTED_NAMES, published
 from msa.data.registry import default_view, source
 from msa.report.claims import MEASURE
 from msa.report.compare import (
@@ -215,6 +216,14 @@ def _commands(source_: Source, own: pd.DataFrame) -> list[str]:
     ]
 
 
+def _printed_in(source_: Source, dataset: str) -> str:
+    """Return which of the tables of a page prints a data set."""
+    own = published()
+    own = own[own["dataset"] == PRINTED_NAMES[dataset]]
+    own = own[(own["paper"] == source_.paper) & own["table"].isin(source_.tables)]
+    return " and ".join(own["table"].unique())
+
+
 def is_timed(cells: pd.DataFrame) -> bool:
     """Tell whether ``python -m msa bench rates`` measures what the cells are of."""
     place = cells.iloc[0]
@@ -261,7 +270,7 @@ def _caption(source_: Source, cells: pd.DataFrame) -> str:
     marks = ""
     if source_.split != "model":
         marks = f"{MARKS_SENTENCE[:-1]}, of the paper's numbers and of ours apart. "
-    tables = " and ".join(source_.tables)
+    tables = _printed_in(source_, cells["dataset"].iloc[0])
     return (
         f"{source_.paper}, {tables}: {metric}{data.title}, {what}. {place(cells)} "
         f"{_fewer_in_words(source_, cells)}{arrows}{brackets}{marks}{f1}{units}"
