@@ -225,6 +225,8 @@ def test_a_rate_without_runs_says_so(monkeypatch):
     assert "No run of MIT-FRNet" in paper_figures.convergence_in_short("sims")
     assert "not run yet" in paper_figures.convergence_picture("sims").alt
     assert "study run matrix-sims" in paper_figures.convergence_table("sims").data
+    tuned = paper_figures.convergence_table("sims", encoder_mode="finetune")
+    assert "study run finetuned" in tuned.data
 
 
 def test_figure_5_goes_by_metric():

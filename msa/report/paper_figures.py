@@ -202,7 +202,8 @@ def convergence_table(
     view, encoder = _usual(dataset, view)
     runs, total = _losses(dataset, view, encoder, encoder_mode)
     if runs.empty:
-        return not_run(in_view(f"matrix-{dataset}", view))
+        is_tuned = encoder_mode == "finetune"
+        return not_run("finetuned" if is_tuned else in_view(f"matrix-{dataset}", view))
     train = total[total["split"] == "train"].sort_values("epoch")
     rows = []
     for rate, own in runs.groupby("missing_rate"):
