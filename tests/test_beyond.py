@@ -328,7 +328,15 @@ def test_a_run_made_again_elsewhere_is_another_draw(stored, monkeypatch):
     assert set(reruns.pairs()["kind"]) == {reruns.OTHER}
 
 
-def test_a_duel_is_told_in_gains(stored):
+def test_a_duel_is_told_in_gains(stored, monkeypatch):
+    monkeypatch.setattr(untrained, "main_runs", lambda frame: frame)
+    met = [("frozen", seed) for seed in (1111, 111, 11111)] + [("finetune", 111)]
+    runs = [
+        run(f"{model}-{mode}-{seed}", model, encoder_mode=mode, seed=seed)
+        for model in ("MFMB-Net", "MIT-FRNet")
+        for mode, seed in [*met, ("finetune", 11 if model == "MFMB-Net" else 1)]
+    ]
+    stored(load_runs=pd.DataFrame(runs))
     row = {"first": "MFMB-Net", "second": "MIT-FRNet", "dataset": "mosi"}
     row |= {"view": "clip-context", "encoder_mode": "frozen"}
     row |= {"n": 3, "p": 0.01, "p_seeds": 0.2}
@@ -360,6 +368,9 @@ def test_a_duel_is_told_in_gains(stored):
     picture = duels.duel_picture(*names)
     assert picture.alt == words
     assert b">1.0<" in picture.svg  # rates up to 0.5, on the whole axis
+    for caption in (picture.caption, duels.duel_table(*names).caption):
+        assert "text encoder minilm (frozen)" in caption
+        assert "seeds 111, 1111, 11111" in caption
     assert duels.duel_picture("MFMB-Net", "MIT-FRNet", "sims", "clip-context") is None
     other = duels.duel_table("MFMB-Net", "MIT-FRNet", "sims", "clip-context")
     assert "study run matrix-sims" in other.data
@@ -369,7 +380,8 @@ def test_a_duel_is_told_in_gains(stored):
     assert len(duels.duel_table(*names).cells) == 3
     tuned = duels.duel_table(*names, "finetune")
     assert tuned.cells["MAE"].str[:6].tolist() == ["-0.300"]
-    assert "fine-tuned text encoder" in tuned.caption
+    assert tuned.caption.endswith("valid and test; seed 111.")
+    assert "text encoder minilm (finetune); missing rate 0.0 in" in tuned.caption
     words = duels.duel_in_words(*names, "finetune")
     assert "encoder fine-tuned, MAE: of 1 missing rate with" in words
     stored(load_pairs=pairs.assign(n=2))  # too few to speak of other seeds

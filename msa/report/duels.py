@@ -30,7 +30,6 @@ from msa.report.labels import (
     printed,
     shown,
     system_name,
-    view_words,
 )
 from msa.report.style import Picture, house_style, system_order, system_style
 from msa.report.untrained import main_of, untrained
@@ -99,14 +98,13 @@ def duel_table(
         row["Seeds"] = str(int(mae["n"]))
         rows.append(row)
     caption = (
-        f"{first} against {second} on {source(dataset, view).title}, "
-        f"{view_words(view, [dataset])}, {ENCODER_WORDS[encoder_mode]} text encoder: "
-        "gain of the first with its 95 % interval, paired over seeds and test clips, "
-        "positive if the first is better (for MAE too). p (MAE): two-sided, with "
-        f"{FEW} seeds or more; of the same bootstrap over seeds and clips, and of a "
-        "paired t-test over seeds alone, each corrected for the number of rows by "
-        "Holm's method. Better: share of pairs of runs that the first wins, with its "
-        f"interval, with {FEW} seeds or more."
+        f"{first} against {second} on {source(dataset, view).title}: gain of the first "
+        "with its 95 % interval, paired over seeds and test clips, positive if the "
+        f"first is better (for MAE too). p (MAE): two-sided, with {FEW} seeds or more; "
+        "of the same bootstrap over seeds and clips, and of a paired t-test over seeds "
+        "alone, each corrected for the number of rows by Holm's method. Better: share "
+        "of pairs of runs that the first wins, with its interval, with "
+        f"{FEW} seeds or more. {_behind(first, second, dataset, view, encoder_mode)}"
     )
     way = "" if is_frozen else f"-{encoder_mode}"
     name = f"duel-{dataset}-{first}-{second}{way}".lower()
@@ -170,9 +168,9 @@ def duel_picture(first: str, second: str, dataset: str, view: str) -> Picture | 
         )
     seeds = fewest_to_most(own["n"])
     caption = (
-        f"Gain of {first} over {second} on {source(dataset, view).title}, "
-        f"{view_words(view, [dataset])}, frozen text encoder, with 95 % intervals over "
-        f"seeds ({seeds} a rate) and test clips."
+        f"Gain of {first} over {second} on {source(dataset, view).title}, with 95 % "
+        f"intervals over seeds ({seeds} a rate) and test clips. "
+        f"{_behind(first, second, dataset, view)}"
     )
     alt = duel_in_words(first, second, dataset, view)
     return closed_picture(
@@ -293,6 +291,16 @@ def _sides(line: pd.DataFrame) -> str:
 
 def _rates(at: pd.Series) -> str:
     return f"{len(at)} ({', '.join(at)})" if len(at) else "0"
+
+
+def _behind(
+    first: str, second: str, dataset: str, view: str, encoder_mode: str = "frozen"
+) -> str:
+    """Describe the runs of two systems at the missing rates and seeds of both."""
+    runs = main_of(load_runs(), dataset, view, encoder_mode)
+    runs = runs[runs["model"].isin([first, second])]
+    met = runs.groupby(["missing_rate", "seed"])["model"].transform("nunique") == 2
+    return describe(runs[met])
 
 
 def _duel(

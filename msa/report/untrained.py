@@ -17,19 +17,22 @@ FITS_NOTHING = 0.99
 fitting nothing. Set when the runs that it names had been seen."""
 
 
-def main_of(frame: pd.DataFrame, dataset: str, view: str) -> pd.DataFrame:
-    """Return the main comparison on a data set: its usual text encoder, frozen.
+def main_of(
+    frame: pd.DataFrame, dataset: str, view: str, encoder_mode: str = "frozen"
+) -> pd.DataFrame:
+    """Return the main comparison on a data set with its usual text encoder.
 
     Parameters
     ----------
     frame : DataFrame
         Published runs, summaries or aggregates.
     dataset, view : str
+    encoder_mode : {"frozen", "finetune"}
     """
     own = main_runs(frame)
     keep = (own["dataset"] == dataset) & (own["view"] == view)
     keep &= own["encoder"] == default_encoder(source(dataset, view).language)
-    return own[keep & (own["encoder_mode"] == "frozen")]
+    return own[keep & (own["encoder_mode"] == encoder_mode)]
 
 
 def fits_nothing_above(dataset: str, view: str) -> float:
