@@ -457,6 +457,7 @@ def test_the_probe_of_text_is_told_from_text_linear(demo):
     table = data_tables.probe_table(demo["probes"])
     assert f"the best of {len(ALPHAS)} penalties on valid" in table.caption
     assert f"tries {len(TextLinearHyper().penalties)} penalties" in table.caption
+    assert "Text: averages of minilm, frozen." in table.caption
 
 
 def test_probes_are_summed_up_for_every_recorded_data_set():

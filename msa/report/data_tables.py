@@ -8,6 +8,7 @@ import pandas as pd
 
 from msa.data.passport import ALPHAS
 from msa.data.registry import source
+from msa.data.text import default_encoder
 from msa.models.references import TextLinearHyper
 from msa.report.labels import MISSING, printed, short_label
 from msa.report.tables import Table
@@ -92,9 +93,12 @@ def probe_table(probes: pd.DataFrame) -> Table:
         }
     )
     tried = len(TextLinearHyper().penalties)
+    places = zip(probes["dataset"], probes["view"], strict=True)
+    encoders = [default_encoder(source(*place).language) for place in places]
     caption = (
         "Linear probes on complete data: ridge regressions on features standardised by "
-        f"the train split, the best of {len(ALPHAS)} penalties on valid. The system "
+        f"the train split, the best of {len(ALPHAS)} penalties on valid. Text: "
+        f"averages of {' or '.join(dict.fromkeys(encoders))}, frozen. The system "
         "text-linear of other pages is a ridge on text as well, but standardises "
         f"nothing and tries {tried} penalties, so its scores differ. The constant is "
         f"the median of the train labels; its Corr is not defined ({MISSING})."
