@@ -286,12 +286,14 @@ def test_reconstruction_is_compared_with_the_best_imputation(stored):
         for k, v in (errors if m == "text" else {**errors, "model": 0.95}).items()
     ]
     link = {"modality": "all", "method": "model", "metric": "spearman", "value": 0.25}
-    stored(load_runs=runs, load_reconstructions=pd.DataFrame([*rows, usual | link]))
+    rows += [usual | link, usual | link | {"modality": "text", "value": 0.5}]
+    stored(load_runs=runs, load_reconstructions=pd.DataFrame(rows))
     words = reconstruction.in_words()
     assert "MFMB-Net in 1 of 3 cells" in words
     assert "Spearman correlation of 0.25" in words
     cells = reconstruction.table().cells
     assert cells["model"].tolist() == ["0.950", "0.800", "0.950"]  # audio, text, vision
+    assert cells["Spearman"].tolist() == [MISSING, "0.500", MISSING]
 
 
 def test_a_run_made_again_elsewhere_is_another_draw(stored, monkeypatch):
