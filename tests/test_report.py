@@ -390,6 +390,9 @@ def test_one_run_is_shown_on_all_splits(runs):
         ["MAE (label units)", "0.500", "0.800", "0.900"],
         ["Corr", "–", "0.600", "0.700"],
     ]
+    assert "chose the epoch" in table.caption
+    closed = run_tables.run_table(row.assign(epochs=0))
+    assert "epoch" not in closed.caption
 
 
 def test_what_was_run_is_counted(runs):

@@ -246,10 +246,10 @@ def run_table(runs: pd.DataFrame) -> Table:
     )
     data = numbers.rename_axis("metric").reset_index()
     name = system_name(row["model"], row["variant"])
-    caption = (
-        f"{name}, scores of one run. {describe(runs)} The validation split chose the "
-        "epoch, so its scores flatter; the test split is the result."
-    )
+    caption = f"{name}, scores of one run. {describe(runs)}"
+    if row["epochs"]:
+        caption += " The validation split chose the epoch, so its scores flatter."
+    caption += " The test split is the result."
     return Table(f"run-{row['run_id']}", caption, cells, no_marks(cells), data)
 
 
