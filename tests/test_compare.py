@@ -162,6 +162,8 @@ def test_dashes_of_the_paper_do_not_count(published):
     # TFN has a dash in Acc-5, so one of our two numbers stands beside one of theirs.
     words = paper_words.in_short("mfmb-table-3", cells)
     assert words.startswith("1 of 112 printed cells have a number of ours")
+    told = paper_words.in_short("mfmb-table-3", cells.assign(encoder_mode="finetune"))
+    assert told == f"{words} Runs with a frozen text encoder decide them."
     told = paper_words.state("mfmb-table-3", cells)
     assert "**1 of 112 printed cells** have been run" in told
     assert "(CMU-MOSI 1 of 56, CMU-MOSEI 0 of 56)" in told

@@ -147,6 +147,8 @@ def in_short(page: str, cells: pd.DataFrame) -> str:
             "an interval (1: the same order, 0: unrelated, -1: reversed)."
         )
     words.append(claims.in_short(cells["view"].iloc[0], f"papers/{page}"))
+    if words[-1] and "finetune" in set(cells["encoder_mode"]):
+        words.append("Runs with a frozen text encoder decide them.")
     return " ".join(words).rstrip()
 
 
