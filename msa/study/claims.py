@@ -353,6 +353,8 @@ def _decided(claim: Claim) -> str:
         )
     share = "all" if claim.quantity == "all" else "more than half"
     cells = f"{count} cells" if count > 1 else "the only cell"
+    if claim.kind == "value" and count > 1:
+        cells = "the printed cells"  # a dash is none
     lost = ", or if one is surely lost" if claim.quantity == "all" else ""
     what = ""
     if claim.kind in ("converges", "flat"):
