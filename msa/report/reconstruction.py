@@ -44,7 +44,7 @@ def table() -> Shown:
         "that miss a step, of the reconstruction's error with the absolute error of "
         f"the prediction, mean over seeds. {describe(own)}"
     )
-    shown = pd.concat([errors, linked])
+    shown = pd.concat([errors, linked]).loc[:, :"setting"]  # no scores of the runs
     return plain_table(frame, shown, "reconstruction", caption)
 
 
