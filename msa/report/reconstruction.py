@@ -17,6 +17,12 @@ from msa.study.cells import IMPUTATIONS
 from msa.study.results import load_reconstructions, load_runs
 from msa.train.reconstruction import METHODS
 
+_COLUMNS = (
+    *("run_id", "dataset", "view", "encoder", "encoder_mode", "model", "variant"),
+    *("missing_rate", "seed", "tested", "modality", "method", "metric", "n", "value"),
+)
+"""Columns of the table's data; what else a run has is in runs.csv."""
+
 
 def table() -> Shown:
     """Tabulate reconstruction errors beside imputations, by rate and modality."""
@@ -44,7 +50,7 @@ def table() -> Shown:
         "that miss a step, of the reconstruction's error with the absolute error of "
         f"the prediction, mean over seeds. {describe(own)}"
     )
-    shown = pd.concat([errors, linked]).loc[:, :"setting"]  # no scores of the runs
+    shown = pd.concat([errors, linked]).filter(items=_COLUMNS)
     return plain_table(frame, shown, "reconstruction", caption)
 
 
