@@ -479,6 +479,8 @@ def test_fine_tuning_is_compared_cell_by_cell(stored):
     other = {**summary[1], "encoder": "another", "mean": 0.1}  # is not compared with
     stored(main_runs=pd.DataFrame([*summary, other]))
     words = encoders.in_words("mosi", "clip-context")
+    assert words.startswith("CMU-MOSI, clip-context features (not the papers'")
+    assert ", text encoder minilm, 3 seeds a cell: fine-tuning" in words
     assert "of 2 fine-tuned systems TFN is best (0.900)" in words
     assert "of 2 frozen systems MISA is best (0.800)" in words
     assert "better in 1 of 2 cells" in words

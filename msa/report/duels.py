@@ -34,7 +34,7 @@ from msa.report.labels import (
 from msa.report.style import Picture, house_style, system_order, system_style
 from msa.report.untrained import main_of, untrained
 from msa.study.claims import rules
-from msa.study.grids import BASELINES, CORNERS, REBUILDERS, in_view
+from msa.study.grids import BASELINES, CORNERS, REBUILDERS, comparison_of
 from msa.study.layout import matching
 from msa.study.pairs import PAIRS, load_pairs
 from msa.study.results import load_runs, load_summary
@@ -77,9 +77,8 @@ def duel_table(
         What both do with their text encoder.
     """
     own = _duel(first, second, dataset, view, encoder_mode)
-    is_frozen = encoder_mode == "frozen"
     if own.empty:
-        return not_run(in_view(f"matrix-{dataset}", view) if is_frozen else "finetuned")
+        return not_run(comparison_of(dataset, view, encoder_mode))
     metrics = ["MAE", "Corr", "Mult_acc_5"]
     own, rows = _with_corrected(own), []
     for at, group in own.groupby("at", sort=False):
@@ -106,7 +105,7 @@ def duel_table(
         "of pairs of runs that the first wins, with its interval, with "
         f"{FEW} seeds or more. {_behind(first, second, dataset, view, encoder_mode)}"
     )
-    way = "" if is_frozen else f"-{encoder_mode}"
+    way = "" if encoder_mode == "frozen" else f"-{encoder_mode}"
     name = f"duel-{dataset}-{first}-{second}{way}".lower()
     return plain_table(pd.DataFrame(rows), own, name, caption)
 
@@ -324,7 +323,7 @@ def f1_table(dataset: str, view: str) -> Shown:
     """Put the correct and the swapped F1 of every system side by side."""
     wide = _f1(dataset, view)
     if wide.empty:
-        return not_run(in_view(f"matrix-{dataset}", view))
+        return not_run(comparison_of(dataset, view))
     correct, swapped, accuracy = _f1_keys(dataset, view)
     own = wide[wide["missing_rate"].isin(CORNERS)]
     places = own.groupby("missing_rate")[[correct, swapped]].rank(ascending=False)

@@ -16,10 +16,12 @@ from msa.report.labels import (
     axis_label,
     decimals_of,
     describe,
+    fewest_to_most,
     main_runs,
     of_metric,
     printed,
     shown,
+    view_words,
 )
 from msa.study.encoders import load_encoders
 from msa.study.layout import matching
@@ -66,9 +68,11 @@ def in_words(dataset: str, view: str, metric: str = "MAE") -> str:
     if both.empty:
         return f"{title} has no runs with a fine-tuned encoder yet."
     gains = both["gain"].map(lambda gain: shown(metric, gain))
-    places = decimals_of(metric)
+    places, encoder = decimals_of(metric), both["encoder"].iloc[0]
+    seeds = f"{fewest_to_most(both['n'])} seed{'s' if both['n'].max() > 1 else ''}"
     return (
-        f"{title}: fine-tuning is better in {(gains > 0).sum()} of {len(gains)} cells "
+        f"{title}, {view_words(view, [dataset])}, text encoder {encoder}, {seeds} a "
+        f"cell: fine-tuning is better in {(gains > 0).sum()} of {len(gains)} cells "
         f"of {axis_label(metric)}, by {gains.mean():+z.{places}f} on average (from "
         f"{gains.min():+z.{places}f} to {gains.max():+z.{places}f}); the interval is "
         f"above 0 in {(both['lo'] > 0).sum()} and below in {(both['hi'] < 0).sum()}. "

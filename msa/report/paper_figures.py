@@ -23,7 +23,7 @@ from msa.report.labels import (
 from msa.report.paper_tables import place, printed_name
 from msa.report.style import SPLIT_COLOURS, Picture, house_style, system_style
 from msa.study.cells import has_converged, is_flat
-from msa.study.grids import in_view
+from msa.study.grids import comparison_of
 from msa.study.layout import matching
 from msa.study.results import load_runs
 from msa.train.metrics import METRICS, RATES
@@ -202,8 +202,7 @@ def convergence_table(
     view, encoder = _usual(dataset, view)
     runs, total = _losses(dataset, view, encoder, encoder_mode)
     if runs.empty:
-        is_tuned = encoder_mode == "finetune"
-        return not_run("finetuned" if is_tuned else in_view(f"matrix-{dataset}", view))
+        return not_run(comparison_of(dataset, view, encoder_mode))
     train = total[total["split"] == "train"].sort_values("epoch")
     rows = []
     for rate, own in runs.groupby("missing_rate"):

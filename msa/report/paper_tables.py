@@ -225,7 +225,13 @@ def _printed_in(source_: Source, dataset: str) -> str:
 
 
 def is_timed(cells: pd.DataFrame) -> bool:
-    """Tell whether ``python -m msa bench rates`` measures what the cells are of."""
+    """Tell whether ``python -m msa bench rates`` measures what the cells are of.
+
+    Parameters
+    ----------
+    cells : DataFrame
+        From :func:`msa.report.compare.compared`, of one view and encoder mode.
+    """
     place = cells.iloc[0]
     here = (default_view(place["dataset"]), "frozen")
     return (place["view"], place["encoder_mode"]) == here

@@ -111,6 +111,20 @@ def in_view(name: str, view: str) -> str:
     return name if view == _DEFAULT else f"{name}-{view}"
 
 
+def comparison_of(dataset: str, view: str, encoder_mode: str = "frozen") -> str:
+    """Return the name of the study that compares all systems on a data set.
+
+    Parameters
+    ----------
+    dataset, view : str
+    encoder_mode : {"frozen", "finetune"}
+        One study trains encoders along; it has the clip-context view alone.
+    """
+    if encoder_mode == "finetune":
+        return "finetuned"
+    return in_view(f"matrix-{dataset}", view)
+
+
 @dataclass(frozen=True)
 class Study:
     """A named grid of runs.
