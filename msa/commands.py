@@ -391,8 +391,10 @@ def _failures(found: Study, store: RunStore) -> str:
 
 def study_publish(options: argparse.Namespace) -> int:
     """Bring stored runs of studies into the published results."""
+    from msa.data.paths import results_dir
     from msa.study.encoders import publish_encoders
     from msa.study.grids import study
+    from msa.study.layout import Folder
     from msa.study.pairs import publish_pairs
     from msa.study.publish import publish
     from msa.study.switches import publish_switches
@@ -401,17 +403,19 @@ def study_publish(options: argparse.Namespace) -> int:
     grids = [study(name) for name in options.names]
     run_ids = {config.run_id for grid in grids for config in grid.configs}
     store = _store(options)
-    done = publish(
-        store,
-        run_ids=run_ids if grids else None,
-        other_data=options.other_data,
-    )
-    print(
-        f"Runs: {done.runs} taken from the store {store.path}, "
-        f"{done.total} published in all."
-    )
-    computed = publish_verdicts() + publish_pairs()
-    computed += publish_encoders() + publish_switches()
+    # One hold on the folder: what is computed from runs is never older than they are.
+    with Folder(results_dir()).exclusive():
+        done = publish(
+            store,
+            run_ids=run_ids if grids else None,
+            other_data=options.other_data,
+        )
+        print(
+            f"Runs: {done.runs} taken from the store {store.path}, "
+            f"{done.total} published in all."
+        )
+        computed = publish_verdicts() + publish_pairs()
+        computed += publish_encoders() + publish_switches()
     print("Changed: " + (", ".join(done.written + computed) or "nothing"))
     if done.unlabelled:
         print(

@@ -17,7 +17,7 @@ from msa.cli import main
 from msa.data.files import write_atomically
 from msa.data.load import load
 from msa.data.registry import source
-from msa.study import layout, results
+from msa.study import layout, results, verdicts
 from msa.study.layout import CONFIG_COLUMNS, CURVE_COLUMNS, setting
 from msa.study.publish import PublishError, publish, publish_passport
 from msa.study.store import RunStore
@@ -594,3 +594,26 @@ def test_publications_into_one_folder_wait_for_each_other(store, folder):
         assert not (folder / "runs.csv").exists()
     other.join(timeout=60)
     assert len(results.load_runs(results=folder)) == 1
+
+
+def test_tables_of_runs_are_computed_before_the_next_publication(
+    store, folder, monkeypatch
+):
+    monkeypatch.setenv("MSA_STORE", str(store.path))
+    monkeypatch.setenv("MSA_RESULTS", str(folder))
+    store.write(record())
+    others = []
+
+    def computes():
+        """Find that another one must wait now, and that this one need not."""
+        others.append(threading.Thread(target=publish, args=(store, folder)))
+        others[0].start()
+        others[0].join(timeout=0.3)
+        assert others[0].is_alive()
+        with layout.Folder(folder).exclusive():
+            return ()
+
+    monkeypatch.setattr(verdicts, "publish_verdicts", computes)
+    assert main(["study", "publish"]) == 0
+    others[0].join(timeout=60)
+    assert not others[0].is_alive()

@@ -30,9 +30,10 @@ import io
 import json
 import os
 import re
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -128,6 +129,8 @@ class ResultsError(Exception):
 class Folder:
     """Published files; keeps what changed until all of it is to be written."""
 
+    _held: ClassVar[set[tuple[int, Path]]] = set()  # by a thread, inside exclusive()
+
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
         self._changed: dict[str, bytes] = {}
@@ -157,18 +160,27 @@ class Folder:
     def exclusive(self) -> Iterator[None]:
         """Keep other processes that publish into the folder waiting.
 
+        What is done inside may ask for the same folder again.
+
         Raises
         ------
         ResultsError
             If there is no such folder and none can be made.
         """
+        where = self.path.resolve()
+        held = threading.get_ident(), where
+        if held in self._held:
+            yield
+            return
         with self._disk():
-            self.path.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.path, os.O_RDONLY)
+            where.mkdir(parents=True, exist_ok=True)
+            handle = os.open(where, os.O_RDONLY)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
+            self._held.add(held)
             yield
         finally:
+            self._held.discard(held)
             os.close(handle)
 
     def write(self) -> tuple[str, ...]:
