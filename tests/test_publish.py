@@ -100,6 +100,17 @@ def test_everything_the_book_needs_comes_back(store, folder):
     assert found[own["run_id"]].dtype == np.float32
 
 
+def test_what_was_loaded_may_be_changed_and_what_is_published_is_seen(store, folder):
+    store.write(record(seed=111))
+    publish(store, folder)
+    first = results.load_runs(results=folder)
+    first["seed"] = 0
+    assert results.load_runs(results=folder)["seed"].tolist() == [111]
+    store.write(record(seed=1111))
+    publish(store, folder)
+    assert sorted(results.load_runs(results=folder)["seed"]) == [111, 1111]
+
+
 def test_a_published_row_names_the_run_it_came_from(store, folder):
     # Rebuilt from the table alone, the configuration has the same content hash.
     for fields in ({"hyper": {"lr": 0.5}}, {"mask_seed": 7}, {"model": "text-linear"}):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Collection, Iterable
+from functools import cache
 
 import pandas as pd
 
@@ -105,22 +106,28 @@ def main_runs(frame: pd.DataFrame, runs: pd.DataFrame | None = None) -> pd.DataF
         left out.
     """
     runs = load_runs() if runs is None else runs
-    again = [
-        RunConfig.resolve(
-            dataset=row["dataset"],
-            view=row["view"],
-            model=row["model"],
-            encoder=row["encoder"],
-            encoder_mode=row["encoder_mode"],
-            missing_rate=float(row["missing_rate"]),
-            seed=int(row["seed"]),
-        ).run_id
-        for row in runs.to_dict("records")
-    ]
+    asked = ["dataset", "view", "model", "encoder", "encoder_mode"]
+    asked += ["missing_rate", "seed"]
+    again = [_main_id(*values) for values in runs[asked].itertuples(index=False)]
     keys = ["dataset", "view", "encoder", "encoder_mode"]
     keys += ["model", "variant", "setting", "missing_rate"]
     keys = [key for key in keys if key in frame]  # aggregates have no rate
     return frame.merge(runs.loc[runs["run_id"] == again, keys].drop_duplicates())
+
+
+@cache  # a page asks for the same runs once per table
+def _main_id(
+    dataset: str, view: str, model: str, encoder: str, mode: str, rate: float, seed: int
+) -> str:
+    return RunConfig.resolve(
+        dataset=dataset,
+        view=view,
+        model=model,
+        encoder=encoder,
+        encoder_mode=mode,
+        missing_rate=float(rate),
+        seed=int(seed),
+    ).run_id
 
 
 def frames_of(record: RunRecord) -> tuple[pd.DataFrame, pd.DataFrame]:

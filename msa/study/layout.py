@@ -32,6 +32,7 @@ import os
 import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -243,6 +244,11 @@ def frame_in(folder: Folder, name: str, columns: Sequence[str]) -> pd.DataFrame:
     data = folder.read(name)
     if not data:
         return pd.DataFrame(columns=list(columns))
+    return _parsed(data).copy()
+
+
+@lru_cache(maxsize=16)  # by content: a page reads the same table many times
+def _parsed(data: bytes) -> pd.DataFrame:
     frame = pd.read_csv(io.BytesIO(data), dtype={**_TEXT, **_FLOAT})
     scores = [key for key in frame if _SCORE.match(key) and key not in BEYOND]
     types: dict[str, Any] = dict.fromkeys(scores, float)
