@@ -232,13 +232,15 @@ class Picture:
             buffer = io.BytesIO()
             # Dates are left out, so that an unchanged figure is an unchanged file.
             figure.savefig(
-                buffer, format=kind, bbox_inches="tight", dpi=150, metadata=metadata
+                buffer, format=kind, bbox_inches=edges, dpi=150, metadata=metadata
             )
             return buffer.getvalue()
 
+        # Laid out and measured once, not once per format.
         figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # laid out once, not once per format
+        figure.set_layout_engine(None)
         with mpl.rc_context(_RC):
+            edges = figure.get_tightbbox().padded(mpl.rcParams["savefig.pad_inches"])
             svg = render("svg", Date=None).replace(_FONT, _FONT_AND_TWIN)
             pdf = render("pdf", CreationDate=None)
             png = render("png")
