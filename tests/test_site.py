@@ -105,6 +105,17 @@ def test_a_notebook_that_is_generated_twice_is_the_same():
     assert len({cell.id for cell in first.cells}) == len(first.cells)
 
 
+def test_the_verdict_is_read_for_the_page_that_shows_it(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        site, "verdict_of_the_title", lambda: asked.append(1) or "as it is"
+    )
+    first = site.as_notebook(read_page("book/index.md"), "book/index.md")
+    assert "MIT-FRNet: as it is" in first.cells[0].source
+    site.as_notebook(read_page(PAGE), PAGE)
+    assert len(asked) == 1
+
+
 def test_the_extension_is_part_of_the_configuration():
     assert "extra_extensions: [msa.report.site]" in (
         repo_root() / "_config.yml"
@@ -145,9 +156,3 @@ def test_the_papermill_command_of_a_page_works(tmp_path):
     done = nbformat.read(tmp_path / "data.ipynb", as_version=4)
     assert done.metadata.papermill.exception is None
     assert any("injected-parameters" in c.metadata.get("tags", []) for c in done.cells)
-
-
-def test_kernels_that_start_together_share_no_socket():
-    first, second = site.SocketKernelManager(), site.SocketKernelManager()
-    assert (first.transport, second.transport) == ("ipc", "ipc")
-    assert first.ip != second.ip

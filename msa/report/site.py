@@ -19,18 +19,15 @@ from functools import partial
 from importlib.metadata import distributions, version
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import gettempdir
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import jupytext
 import nbclient
 import nbformat
 from jupyter_cache.executors import utils as executors
-from jupyter_client.manager import AsyncKernelManager
-from traitlets import CaselessStrEnum
 
 from msa.data.paths import repo_root, results_dir
+from msa.report import kernels
 from msa.report.front import verdict_of_the_title
 from msa.report.notebook import KERNEL, parameters_of
 from msa.study.results import load_passport
@@ -45,6 +42,7 @@ MATHJAX = "sphinx-mathjax-offline"
 _MATHJAX_PARTS = ("tex-chtml.js", "input/tex/extensions", "output/chtml/fonts/woff-v2")
 _MATHJAX_SCRIPT = "mathjax/tex-chtml.js"
 _THEBE = "thebe"  # runs cells on a server; switched off, yet its script is loaded
+_VERDICT = "{{ verdict }}"
 _FORMULA = re.compile(r'class="[^"]*\bmath\b')
 
 _SOURCES = ("_config.yml", "_toc.yml", "book/**/*", "results/**/*", "msa/**/*")
@@ -208,7 +206,8 @@ def as_notebook(notebook: nbformat.NotebookNode, page: str) -> nbformat.Notebook
     if where:
         copy.cells.insert(0, nbformat.v4.new_code_cell(_INSTALL.format(*where)))
     for number, cell in enumerate(copy.cells):
-        cell.source = cell.source.replace("{{ verdict }}", verdict_of_the_title())
+        if _VERDICT in cell.source:
+            cell.source = cell.source.replace(_VERDICT, verdict_of_the_title())
         cell.id = hashlib.sha256(f"{page}#{number}".encode()).hexdigest()[:8]
     return copy
 
@@ -245,25 +244,15 @@ def _notebook(path: Path) -> nbformat.NotebookNode | None:
 # --- speed ----------------------------------------------------------------------------
 
 
-class SocketKernelManager(AsyncKernelManager):
-    """Starts kernels that listen on files.
-
-    Kernels that start together can draw the same port, and then one of them dies.
-    """
-
-    transport = CaselessStrEnum(["tcp", "ipc"], default_value="ipc")
-
-    def _ip_default(self) -> str:
-        return f"{gettempdir()}/msa-{uuid4().hex[:12]}"
-
-
 def _read_side_by_side(app: Sphinx, _: object) -> None:
-    """Execute as many pages at a time as there are cores."""
+    """Execute as many pages at a time as the cores can take."""
     if not hasattr(os, "sched_getaffinity"):
         return  # not Linux: neither the fork nor the short socket names are sure
-    app.parallel = max(app.parallel, len(os.sched_getaffinity(0)))
+    # One more, because a kernel that starts or ends mostly waits.
+    app.parallel = max(app.parallel, len(os.sched_getaffinity(0)) + 1)
+    kernels.start()
     executors.executenb = partial(
-        nbclient.execute, kernel_manager_class=SocketKernelManager
+        nbclient.execute, kernel_manager_class=kernels.SocketKernelManager
     )
     # These do not say so, but only change what happens after reading.
     for name in ("sphinx_multitoc_numbering", "sphinx_jupyterbook_latex"):
