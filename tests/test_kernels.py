@@ -96,17 +96,24 @@ def test_without_that_process_a_kernel_starts_the_slow_way(forker, monkeypatch):
     assert run("import os; print(os.getppid())") == [str(os.getpid())]
 
 
-def test_it_ends_with_the_process_that_started_it(tmp_path):
-    left = tmp_path / "pid"
-    code = "import sys; from msa.report import kernels; "
-    code += "open(sys.argv[1], 'w').write(str(kernels.start([]).pid))"
-    subprocess.run([sys.executable, "-c", code, left], check=True)
-    pid = int(left.read_text())
-    for _ in range(600):
-        if not os.path.exists(f"/proc/{pid}"):
-            return
+STARTS_AND_ENDS = """
+import os, sys
+from msa.report import kernels
+process = kernels.start([])
+asked = ["-f", sys.argv[1] + "/kernel.json"], sys.argv[1], dict(os.environ)
+kernel = kernels.ForkedKernel(kernels.ForkedProvisioner.address, *asked)
+print(process.pid, kernel.pid, file=open(sys.argv[1] + "/pids", "w"))
+"""
+
+
+def test_it_and_its_kernels_end_with_the_process_that_started_it(tmp_path):
+    subprocess.run([sys.executable, "-c", STARTS_AND_ENDS, tmp_path], check=True)
+    left = [f"/proc/{pid}" for pid in (tmp_path / "pids").read_text().split()]
+    assert len(left) == 2
+    until = time.monotonic() + 60
+    while any(map(os.path.exists, left)):
+        assert time.monotonic() < until, f"{left} outlived their parent"
         time.sleep(0.1)
-    pytest.fail(f"process {pid} outlived the one that started it")
 
 
 def test_kernels_that_start_together_share_no_socket():

@@ -206,6 +206,7 @@ class _Become(socketserver.StreamRequestHandler):
 
 class _Forker(socketserver.ForkingMixIn, socketserver.UnixStreamServer):
     max_children = 1000  # of kernels there are as many as pages run at a time
+    block_on_close = False  # kernels end when they see that this process has
 
     def __init__(self, address: str, descriptor: int, parent: int) -> None:
         super().__init__(address, _Become, bind_and_activate=False)
