@@ -114,18 +114,19 @@ def verdicts(view: str | None = None) -> pd.DataFrame:
         raise UnknownData(
             f"there is no view {view!r}; choose one of {', '.join(VIEWS)}"
         )
-    stored = load_verdicts()
+    table = load_verdicts().to_dict("records")
+    stored = {(row["id"], row["view"]): row for row in table}
     rows = []
     for claim in read_claims():
-        own = stored[stored["id"] == claim.id].set_index("view")
         decided = [
             name
             for name in FRAME_LEVEL
-            if name in own.index and own.at[name, "verdict"] != UNFINISHED
+            if (claim.id, name) in stored
+            and stored[claim.id, name]["verdict"] != UNFINISHED
         ]
         chosen = view or next(iter(decided), "clip-context")
-        if chosen in own.index:
-            rows.append({"claim": claim, "view": chosen, **own.loc[chosen]})
+        if own := stored.get((claim.id, chosen)):
+            rows.append({"claim": claim, "view": chosen, **own})
             continue
         reason = "no verdict is stored yet: run `python -m msa study publish`"
         nothing = dict.fromkeys(("effect", "lo", "hi"), np.nan)
