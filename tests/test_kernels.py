@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks on Linux 
 
 @pytest.fixture(scope="module")
 def forker():
-    process = kernels.start(["msa.models.*"])
+    process = kernels.start(["msa.models.*", "matplotlib.pyplot"])
     yield process
     kernels.ForkedProvisioner.address = None
     KernelProvisionerFactory.clear_instance()
@@ -53,9 +53,9 @@ def test_what_is_imported_for_the_book_exists():
 
 
 def test_a_page_sees_nothing_of_another(forker, tmp_path):
-    run("import sys, pandas; pandas.left_by_a_page = left_by_a_page = 1")
+    run("import pandas; pandas.of_a_page = of_a_page = 1")
     found, folder = run(
-        "import pandas; print(hasattr(pandas, 'left_by_a_page'), 'left' in dir())",
+        "import pandas; print(hasattr(pandas, 'of_a_page'), 'of_a_page' in dir())",
         "import os; print(os.getcwd())",
         cwd=str(tmp_path),
     )

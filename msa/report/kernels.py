@@ -122,14 +122,31 @@ class ForkedKernel:
         return self._ended(0)
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait for the end of the kernel; as ``Popen``, raises ``TimeoutExpired``."""
+        """Wait for the end of the kernel and return 0.
+
+        Parameters
+        ----------
+        timeout : float, optional
+            Seconds; without end when left out.
+
+        Raises
+        ------
+        TimeoutExpired
+            If the kernel still runs then, as ``Popen`` does.
+        """
         status = self._ended(timeout)
         if status is None:
             raise subprocess.TimeoutExpired(_LAUNCHER, timeout or 0)
         return status
 
     def send_signal(self, number: int) -> None:
-        """Send a signal to the kernel, unless it has ended."""
+        """Send a signal to the kernel, unless it has ended.
+
+        Parameters
+        ----------
+        number : int
+            As :mod:`signal` has it.
+        """
         if self.poll() is None:
             os.kill(self.pid, number)
 
@@ -164,14 +181,14 @@ def start(names: Sequence[str] = IMPORTS) -> subprocess.Popen[bytes]:
         That process. It answers as soon as its imports are done; kernels wait for it.
     """
     address = Path(mkdtemp(prefix="msa-")) / "kernels"
-    forker = socket.socket(socket.AF_UNIX)
-    forker.bind(str(address))
-    forker.listen()
-    with forker:
-        number, me = forker.fileno(), os.getpid()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(address))
+        listener.listen()  # from here on who asks waits, and is not refused
+        descriptor, parent = listener.fileno(), os.getpid()
+        numbers = str(descriptor), str(parent)
         process = subprocess.Popen(
-            [sys.executable, "-m", __name__, address, str(number), str(me), *names],
-            pass_fds=[number],
+            [sys.executable, "-m", __name__, address, *numbers, *names],
+            pass_fds=[descriptor],
             stdin=subprocess.DEVNULL,
             env={**os.environ, "MPLBACKEND": os.environ.get("MPLBACKEND", _INLINE)},
         )

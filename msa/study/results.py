@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -273,9 +272,7 @@ def on_other_data(results: Path | None = None) -> frozenset[tuple[str, str]]:
         Data set and view. Runs that do not say what they were made on do not count.
     """
     columns = ("dataset", "view", "environment")
-    data = Folder(results or results_dir()).read("runs.csv") or b"run_id"
-    # Every caption asks, so no more is read than what is needed.
-    runs = pd.read_csv(io.BytesIO(data), usecols=lambda c: c in columns, dtype=str)
+    runs = _read_frame(results, "runs.csv", columns)
     if not set(columns) <= set(runs):
         return frozenset()
     places, found = load_environments(results), set()
