@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from sklearn.metrics import f1_score
 
 from msa.train import metrics
 from msa.train.metrics import METRICS, RATES, auilc, metric_keys, mwa, score
@@ -81,6 +82,29 @@ def test_f1_weights_follow_truth_or_prediction():
     values = score(prediction, truth, "mosi")
     assert values["Has0_F1"] == pytest.approx((4 * 2 / 3 + 1 * 1 / 2) / 5)
     assert values["Has0_F1_swapped"] == pytest.approx((2 * 2 / 3 + 3 * 1 / 2) / 5)
+
+
+@pytest.mark.parametrize("cut", [-9.0, -0.5, 0.0, 9.0])
+def test_f1_is_scikit_learns(cut):
+    """To the bit; the outer cuts leave a class never predicted or never true."""
+    rng = np.random.default_rng(0)
+    for clips in (1, 2, 5, 40, 686):
+        truth = rng.integers(-3, 4, clips).astype(float)
+        prediction = rng.normal(truth, 2.0).round(1)
+        for p, t in ((prediction - cut, truth), (prediction, truth - cut)):
+            values = score(p, t, "mosi")
+            told = t != 0
+            for key, fact, guess in (
+                ("Has0_F1", t >= 0, p >= 0),
+                ("Non0_F1", (t > 0)[told], (p > 0)[told]),
+            ):
+                if fact.size:
+                    assert values[key] == weighted(fact, guess)
+                    assert values[f"{key}_swapped"] == weighted(guess, fact)
+
+
+def weighted(truth: np.ndarray, prediction: np.ndarray) -> float:
+    return f1_score(truth, prediction, average="weighted", zero_division=0)
 
 
 def test_correlation_by_hand():

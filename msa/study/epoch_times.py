@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import pandas as pd
 
 EPOCH_TIMES = "benchmarks/rates"
@@ -11,6 +12,13 @@ EPOCH_TIMES = "benchmarks/rates"
 
 SESSION = ("device", "device_name", "threads", "commit", "session")
 """Columns that say which times were measured together, one right after the other."""
+
+_NONE = pd.Series(
+    [],
+    pd.MultiIndex.from_tuples([], names=[*SESSION, "round"]),
+    dtype=float,
+    name="seconds_per_epoch",
+)
 
 
 def shared_rounds(
@@ -84,11 +92,12 @@ def _times_of(
 ) -> pd.Series:
     where = {"dataset": dataset, "view": view, "model": model, "variant": variant}
     where |= {"encoder_mode": "frozen", "missing_rate": rate}
-    keys = [*SESSION, "round"]
-    times = times.reindex(columns=[*where, *keys, "seconds_per_epoch"])
-    for column, value in where.items():
-        times = times[times[column] == value]
-    return _named(times).set_index(keys)["seconds_per_epoch"]
+    if not times.empty:
+        own = [times[column].to_numpy() == value for column, value in where.items()]
+        times = times[np.logical_and.reduce(own)]
+    if times.empty:
+        return _NONE
+    return _named(times).set_index([*SESSION, "round"])["seconds_per_epoch"]
 
 
 def epoch_times(

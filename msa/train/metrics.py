@@ -201,8 +201,10 @@ def score(prediction: ArrayLike, truth: ArrayLike, scale: str) -> dict[str, floa
         values[key] = float(np.mean(guess == fact)) if fact.size else np.nan
         if key in _F1_OF:
             f1 = _F1_OF[key]
-            values[f1] = _weighted_f1(fact, guess)
-            values[f"{f1}_swapped"] = _weighted_f1(guess, fact)
+            confusion = [np.array([cell.sum()]) for cell in _confusion(guess, fact)]
+            _, values[f1], values[f"{f1}_swapped"] = (
+                float(x[0]) for x in _binary_scores(*confusion)
+            )
     values["MAE"] = float(np.abs(prediction - truth).mean())
     values["Corr"] = correlation(prediction, truth)
     return {key: values[key] for key in metric_keys(scale)}
@@ -250,10 +252,7 @@ def score_resamples(
 
     columns: dict[str, list[NDArray]] = {}
     for key, (guess, fact, counted) in _classes(prediction, truth, scale).items():
-        if key in _F1_OF:
-            cells = [fact & guess, fact & ~guess, ~fact & guess, ~fact & ~guess]
-        else:
-            cells = [guess == fact]
+        cells = _confusion(guess, fact) if key in _F1_OF else [guess == fact]
         columns[key] = [cell & counted for cell in cells]
     # Centred on the whole sample, so that the sums of squares do not cancel.
     p, t = (
@@ -413,12 +412,9 @@ def _rounded(scores: NDArray, limit: int) -> NDArray:
     return np.round(np.clip(scores, -limit, limit))
 
 
-def _weighted_f1(truth: NDArray, prediction: NDArray) -> float:
-    if not truth.size:
-        return np.nan
-    from sklearn.metrics import f1_score  # here: the book's pages need not wait for it
-
-    return float(f1_score(truth, prediction, average="weighted", zero_division=0))
+def _confusion(guess: NDArray, fact: NDArray) -> list[NDArray]:
+    """Which clips are tp, fn, fp and tn: what :func:`_binary_scores` counts."""
+    return [fact & guess, fact & ~guess, ~fact & guess, ~fact & ~guess]
 
 
 def _ratio(part: NDArray, whole: NDArray) -> NDArray[np.float64]:
