@@ -1,5 +1,6 @@
 # make book    run the experiment notebook on the demo data, build the book strictly
-# make test    lint, format check and all tests but those of the built book
+# make test    lint, format check and the tests, in minutes
+# make all-combinations  the tests that repeat some of these for every system and shape
 # make drift   make a few published demo runs again and compare
 # make check   read the built book in Chromium, headless
 # make links   follow every link that leaves the book
@@ -22,7 +23,7 @@ export TRANSFORMERS_OFFLINE := 1
 export TQDM_DISABLE := 1
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help env book test drift check links format picture clean
+.PHONY: help env book test all-combinations drift check links format picture clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -44,7 +45,11 @@ book: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m ruff check $(LIBRARY)
 	$(BIN)/python -m ruff format --check $(LIBRARY)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not exhaustive"
+
+# Every system at every shape and rate; of these, make test tries those of both papers.
+all-combinations: $(STAMP)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m exhaustive
 
 # What readers get: loading, search, tables, downloads, formulas, contrast, numbers.
 check: $(STAMP)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from economy import SHALLOW
 
 from msa.data.load import Dataset, MissingData, load
 from msa.data.registry import source
@@ -130,14 +131,15 @@ def small():
 
 @pytest.fixture
 def quick(small, monkeypatch):
-    """Run on the small set, whatever data set the configuration names."""
+    """Run a shallow model on the small set, whatever data the configuration names."""
     from msa.train import run as runs
     from msa.train.config import RunConfig
 
     monkeypatch.setattr(runs, "_dataset", functools.cache(lambda *_: small))
 
     def resolved(model="FC(T)", **fields):
-        fields = {"dataset": "demo", "max_epochs": 4, **fields}
+        shallow = SHALLOW.get(model, {})
+        fields = {"dataset": "demo", "max_epochs": 4, "hyper": shallow, **fields}
         return runs.run(RunConfig.resolve(model=model, **fields))
 
     for cached in (runs._prepared, runs._prepared_mixed):

@@ -10,7 +10,8 @@ wait for one (``item()``, ``if tensor:``, ``nonzero()``, a copy to the host) rai
 
 import pytest
 import torch
-from test_models import WHOLE, build, make_batch
+from economy import of_many
+from test_models import OURS, WHOLE, build, make_batch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -19,6 +20,9 @@ from msa.models.base import Shape
 from msa.models.finetune import FineTuned
 from msa.models.registry import model_entry
 from msa.train.batches import DeviceSplit
+
+# In one process: the first use of ``meta`` loads much.
+pytestmark = pytest.mark.xdist_group("meta")
 
 SHAPES = {"text": Shape(3, 6), "audio": Shape(2, 4), "vision": Shape(2, 3)}
 LENGTHS = [(3, 2, 1), (2, 1, 2), (3, 1, 2)]
@@ -73,7 +77,10 @@ def shallow(name, variant):
     return entry, entry.resolve("mosi", variant, few)
 
 
-@pytest.mark.parametrize(("name", "variant"), WHOLE)
+@pytest.mark.parametrize(
+    ("name", "variant"),
+    of_many(WHOLE, lambda name, variant: name in (*OURS, "Self-MM")),
+)
 def test_a_step_on_an_accelerator_asks_nothing_of_the_host(name, variant):
     entry, hyper = shallow(name, variant)
     model = entry.build(SHAPES, hyper).to(DEVICE)

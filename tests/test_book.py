@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import base64
 import html
 import re
 import subprocess
@@ -187,9 +188,12 @@ def test_the_picture_in_the_readme_shows_the_published_results():
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Return the training page, executed on the demo set for two epochs."""
+    """Return the training page, executed on the demo set for two epochs.
+
+    With the system whose epochs have two stages, and the most terms.
+    """
     output = tmp_path_factory.mktemp("pages") / "train.ipynb"
-    given = {"model": "TFR-Net", "max_epochs": "2", "missing_rate": "0.0"}
+    given = {"model": "MMIM", "max_epochs": "2", "missing_rate": "0.0"}
     run_notebook("book/experiments/train.md", given, output)
     return nbformat.read(output, as_version=4)
 
@@ -219,18 +223,28 @@ def test_the_training_page_labels_and_draws_what_it_did(trained):
     page = pages_html(trained)
     assert "demo (synthetic)" in page
     assert "text encoder minilm (frozen); missing rate 0.0" in page
-    assert 'alt="Loss curves by epoch. TFR-Net, mean total loss' in page
+    assert 'alt="Loss curves by epoch. MMIM, mean total loss' in page
+
+
+@pytest.mark.xdist_group("training-page")
+def test_the_training_page_draws_every_term_of_a_system(trained):
+    (drawn,) = re.findall(r"data:image/svg\+xml;base64,([^\"]+)", pages_html(trained))
+    svg = base64.b64decode(drawn).decode()
+    terms = ["bound: likelihood", "contrast", "entropy", "likelihood"]
+    for term in ["total (weighted sum)", *terms]:
+        assert term in svg, f"no panel for {term}"
 
 
 @pytest.mark.xdist_group("training-page")
 def test_the_training_page_says_how_to_make_the_run_again(trained):
-    words = [
+    words = "".join(
         output.data.get("text/markdown", "")
         for cell in trained.cells
         for output in cell.get("outputs", [])
         if "data" in output
-    ]
-    assert any("python -m msa train --dataset demo" in text for text in words)
+    )
+    assert "python -m msa train --dataset demo" in words
+    assert "was trained for 2 epochs (at most 2)" in words
 
 
 def test_the_training_page_works_for_a_reference_without_epochs(tmp_path):

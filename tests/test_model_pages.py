@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import re
 
 import matplotlib.pyplot as plt
-import nbformat
 import pytest
 import torch
 
@@ -19,7 +17,6 @@ from msa.report import architecture, costs, walk
 from msa.report.anatomy import ANATOMIES, matches
 from msa.report.architecture import Box, channel
 from msa.report.ledger import ledger_models
-from msa.report.notebook import run_notebook
 from msa.report.style import house_style
 
 PAGES = sorted((repo_root() / "book" / "models").glob("*.md"))
@@ -270,19 +267,3 @@ def test_the_index_leads_to_every_page():
     index = (repo_root() / "book" / "models" / "index.md").read_text()
     linked = set(re.findall(r"\(([\w-]+\.md)\)", index))
     assert linked == {page.name for page in PAGES} - {"index.md"}
-
-
-def test_the_training_page_draws_every_term_of_a_system(tmp_path):
-    terms = ["bound: likelihood", "contrast", "entropy", "likelihood"]
-    given = {"model": "MMIM", "max_epochs": 1, "missing_rate": 0.5, "seed": 7}
-    output = run_notebook("book/experiments/train.md", given, tmp_path / "t.ipynb")
-    cells = nbformat.read(output, as_version=4).cells
-    outputs = [out.get("data", {}) for c in cells for out in c.get("outputs", [])]
-    pages = "".join(data.get("text/html", "") for data in outputs)
-    (drawn,) = re.findall(r"data:image/svg\+xml;base64,([^\"]+)", pages)
-    svg = base64.b64decode(drawn).decode()
-    for term in ["total (weighted sum)", *terms]:
-        assert term in svg, f"no panel for {term}"
-    words = "".join(data.get("text/markdown", "") for data in outputs)
-    assert "was trained for 1 epochs (at most 1)" in words
-    assert "missing rate 0.5" in words

@@ -26,6 +26,8 @@ TRAINED = [
     if entry.is_trained
 ]
 PAPER = [name for name, variant in TRAINED if variant == "paper"]
+OURS = ("MFMB-Net", "MIT-FRNet")
+"""The systems of the two papers."""
 WHOLE = [each for each in TRAINED if not each[1].startswith("w/o")]
 """Without the ablations, which take no way that the whole model does not take."""
 

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from economy import SHALLOW, of_many
 from test_models import LENGTHS, SHAPES, make_batch, rows_of
 
 from msa.models.attention import causal_bias
@@ -44,7 +45,8 @@ def eval_total(model, batch, epoch):
 @pytest.mark.parametrize(("name", "switch", "value"), SWITCHES)
 def test_each_switch_alone_changes_the_layers_or_the_objective(name, switch, value):
     batch = make_batch(LENGTHS)
-    plain, model = build(name), build(name, **{switch: value})
+    few = SHALLOW[name]
+    plain, model = build(name, **few), build(name, **few, **{switch: value})
     total, _ = model.objective(batch, 2)
     total.backward()
     assert torch.isfinite(total)
@@ -52,7 +54,7 @@ def test_each_switch_alone_changes_the_layers_or_the_objective(name, switch, val
         # Behind a bias no step is exactly 0; only the zero hub is, further down.
         model.load_state_dict(plain.state_dict())
         assert torch.equal(eval_total(model, batch, 2), eval_total(plain, batch, 2))
-        hub = {"zero_hub": True, "shared_encoder": True}
+        hub = {**few, "zero_hub": True, "shared_encoder": True}
         plain, model = build(name, **hub), build(name, **hub, **{switch: value})
     if layout(model) != layout(plain):
         return
@@ -234,8 +236,13 @@ def test_drop_last_leaves_the_incomplete_batch_out_everywhere():
     assert {len(batch.labels) for batch in batches} == {32}
 
 
-@pytest.mark.parametrize("name", FAMILY)
-@pytest.mark.parametrize("rate", [0.0, 1.0])
+@pytest.mark.parametrize(
+    ("name", "rate"),
+    of_many(
+        [(name, rate) for name in FAMILY for rate in (0.0, 1.0)],
+        lambda name, rate: rate == 1.0,
+    ),
+)
 def test_a_released_variant_trains_with_nothing_and_everything_missing(
     name, rate, quick
 ):
