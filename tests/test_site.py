@@ -142,7 +142,7 @@ def test_every_printed_papermill_command_makes_the_folder_that_it_writes_to():
 
 
 def test_the_papermill_command_of_a_page_works(tmp_path):
-    page = "book/data.md"
+    page = "book/papers/mit-table-2.md"
     command = site.papermill_command(page, read_page(page))
     command = command.replace("papermill - ", f"papermill - {tmp_path}/")
     tools = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -153,6 +153,6 @@ def test_the_papermill_command_of_a_page_works(tmp_path):
         check=True,
         capture_output=True,
     )
-    done = nbformat.read(tmp_path / "data.ipynb", as_version=4)
+    done = nbformat.read(tmp_path / "mit-table-2.ipynb", as_version=4)
     assert done.metadata.papermill.exception is None
     assert any("injected-parameters" in c.metadata.get("tags", []) for c in done.cells)
