@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import pickle
 import sys
 from collections.abc import Callable
@@ -16,6 +17,13 @@ from msa.data.load import Dataset, MissingData, load
 from msa.data.registry import source
 
 torch.set_num_threads(1)  # the machine is shared, and sums keep one order
+
+
+def pytest_collection_finish() -> None:
+    """Let the collector pass over what lives to the end, and come less often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 @pytest.fixture(autouse=True)

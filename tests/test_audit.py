@@ -220,7 +220,8 @@ def test_the_summary_names_every_check_and_writes_nothing_when_filtered(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_json_is_a_list_of_complete_records(capsys, tmp_path):
+def test_json_is_a_list_of_complete_records(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("msa.audit.files.write_background", lambda _: None)
     arguments = ["audit", "--json", "--check", "has0-non0", "--paper", "MIT-FRNet"]
     assert main([*arguments, "--out", str(tmp_path)]) == 0
     found = json.loads(capsys.readouterr().out)

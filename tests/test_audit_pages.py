@@ -9,7 +9,7 @@ import pytest
 from msa.audit import figures, papers, tables
 from msa.audit.checks import CHECKS
 from msa.data.paths import repo_root
-from msa.report.style import Picture, house_style, system_style
+from msa.report.style import house_style, system_style
 
 PAGES = repo_root() / "book" / "audit"
 ORDER = ("index", *CHECKS)
@@ -51,7 +51,7 @@ def test_a_figure_is_labelled_and_shown_once(name):
     assert "nan" not in drawing.alt
     named = [axis.get_xlabel() for axis in drawing.figure.axes]
     assert any(named)
-    assert b"<svg" in Picture.of(*drawing).svg
+    drawing.figure.draw_without_rendering()
 
 
 @pytest.mark.parametrize("name", TABLES)
