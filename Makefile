@@ -1,6 +1,6 @@
 # make book    run the experiment notebook on the demo data, build the book strictly
-# make test    lint, format check and the tests, in minutes
-# make all-combinations  the tests that repeat some of these for every system and shape
+# make test    lint, format check and the tests; of large products a part
+# make all-combinations  the rest of these products: every system, shape and rate
 # make drift   make a few published demo runs again and compare
 # make check   read the built book in Chromium, headless
 # make links   follow every link that leaves the book
@@ -47,7 +47,6 @@ test: $(STAMP)
 	$(BIN)/python -m ruff format --check $(LIBRARY)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m "not exhaustive"
 
-# Every system at every shape and rate; of these, make test tries those of both papers.
 all-combinations: $(STAMP)
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m exhaustive
 

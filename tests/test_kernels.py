@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from shutil import rmtree
 
 import nbclient
 import nbformat
@@ -20,11 +21,13 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks on Linux 
 @pytest.fixture(scope="module")
 def forker():
     process = kernels.start(["msa.models.*", "matplotlib.pyplot"])
+    folder = kernels.ForkedProvisioner.address.parent
     yield process
     kernels.ForkedProvisioner.address = None
     KernelProvisionerFactory.clear_instance()
     process.terminate()
     process.wait()
+    rmtree(folder)  # it removes its own where its parent ends before it
 
 
 def run(*cells: str, **options: object) -> list[str]:

@@ -13,12 +13,13 @@ EPOCH_TIMES = "benchmarks/rates"
 SESSION = ("device", "device_name", "threads", "commit", "session")
 """Columns that say which times were measured together, one right after the other."""
 
-_NONE = pd.Series(
+_NO_TIMES = pd.Series(
     [],
     pd.MultiIndex.from_tuples([], names=[*SESSION, "round"]),
     dtype=float,
     name="seconds_per_epoch",
 )
+"""What a system has that nobody measured."""
 
 
 def shared_rounds(
@@ -96,7 +97,7 @@ def _times_of(
         own = [times[column].to_numpy() == value for column, value in where.items()]
         times = times[np.logical_and.reduce(own)]
     if times.empty:
-        return _NONE
+        return _NO_TIMES
     return _named(times).set_index([*SESSION, "round"])["seconds_per_epoch"]
 
 

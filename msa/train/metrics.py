@@ -201,10 +201,9 @@ def score(prediction: ArrayLike, truth: ArrayLike, scale: str) -> dict[str, floa
         values[key] = float(np.mean(guess == fact)) if fact.size else np.nan
         if key in _F1_OF:
             f1 = _F1_OF[key]
-            confusion = [np.array([cell.sum()]) for cell in _confusion(guess, fact)]
-            _, values[f1], values[f"{f1}_swapped"] = (
-                float(x[0]) for x in _binary_scores(*confusion)
-            )
+            counts = np.sum(_confusion(guess, fact), axis=1, keepdims=True)  # (4, 1)
+            _, correct, swapped = _binary_scores(*counts)
+            values[f1], values[f"{f1}_swapped"] = float(correct[0]), float(swapped[0])
     values["MAE"] = float(np.abs(prediction - truth).mean())
     values["Corr"] = correlation(prediction, truth)
     return {key: values[key] for key in metric_keys(scale)}
