@@ -318,7 +318,8 @@ def _add_study(commands: argparse._SubParsersAction) -> None:
         type=_seconds,
         metavar="TIME",
         help="stop after this time, such as 90s, 9m or 1h30m, with everything "
-        "finished so far stored (default: no limit)",
+        "finished so far stored; a long run goes on from its last checkpoint the next "
+        "time (default: no limit)",
     )
     run.add_argument(
         "--jobs",

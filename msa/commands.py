@@ -295,8 +295,9 @@ def study_status(options: argparse.Namespace) -> int:
             states[run_id] = "published"
     ahead = [c for c in found.configs if states[c.run_id] in ("running", "missing")]
     seconds, unknown = Durations(published_seconds("cpu")).split(ahead)
+    begun = sorted({c.run_id for c in ahead}.intersection(store.begun()))
     if options.json:
-        left = {"seconds_left": seconds, "of_unknown_length": unknown}
+        left = {"seconds_left": seconds, "of_unknown_length": unknown, "begun": begun}
         _print_json({"study": found.name, "runs": states, **left})
         return 0
     print(f"{found.name}: {found.title}\n{found.description}\n")
@@ -323,6 +324,8 @@ def study_status(options: argparse.Namespace) -> int:
         if unknown:
             times.append(f"{unknown} runs of a kind that was never run")
         print(f"\nLeft: {', and '.join(times)}.")
+    if begun:
+        print(f"{len(begun)} of them began and go on from a checkpoint.")
     if "failed" in states.values():
         print(f"\n{_failures(found, store)}")
     return 0

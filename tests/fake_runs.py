@@ -45,7 +45,7 @@ def grid(seeds) -> list[Config]:
     return [Config(seed) for seed in seeds]
 
 
-def quick(config: Config, device: str) -> dict:
+def quick(config: Config, device: str, checkpoint: Path | None = None) -> dict:
     """Log that it began, wait a moment, return a record with a token of its own."""
     with Path(os.environ["FAKE_LOG"]).open("a") as log:
         log.write(f"{config.seed} {os.getpid()}\n")

@@ -263,7 +263,17 @@ def test_a_study_from_run_to_results(store, capsys, monkeypatch, tmp_path):
     assert told["runs"] == {config.run_id: "missing" for config in configs}
     assert (told["seconds_left"], told["of_unknown_length"]) == (0, 2)
     assert main(["study", "status", "tiny"]) == 0
-    assert "Left: 2 runs of a kind that was never run." in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "Left: 2 runs of a kind that was never run." in told
+    assert "checkpoint" not in told
+
+    kept = store.checkpoint_file(configs[0].run_id)
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    assert main(["study", "status", "tiny", "--json"]) == 0
+    assert strict_json(capsys.readouterr().out)["begun"] == [configs[0].run_id]
+    assert main(["study", "status", "tiny"]) == 0
+    assert "1 of them began and go on from a checkpoint." in capsys.readouterr().out
 
     assert main(["study", "status", "tiny", "--json", "--seed", "2"]) == 0
     told = strict_json(capsys.readouterr().out)

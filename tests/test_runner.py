@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import signal
@@ -17,6 +18,7 @@ import pytest
 import torch
 from fake_runs import DIES, FAILS, HANGS, grid, quick
 
+from msa.study import runner
 from msa.study.durations import Durations
 from msa.study.runner import (
     FAILED,
@@ -104,7 +106,7 @@ def test_after_a_failure_on_a_gpu_another_process_goes_on(store):
 
 
 def test_a_full_gpu_is_told_and_is_no_known_failure(store):
-    def full(config, device):
+    def full(config, device, checkpoint):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
 
     (config,) = grid([1])
@@ -132,7 +134,7 @@ def test_a_gpu_gets_no_more_workers_than_it_has_room_for(
 def test_a_worker_keeps_no_freed_memory_of_a_gpu(monkeypatch):
     emptied = []
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(True))
-    monkeypatch.setattr("msa.train.run.run", lambda config, device: config)
+    monkeypatch.setattr("msa.train.run.run", lambda config, **_: config)
     (config,) = grid([1])
     assert real_run(config, "cpu") == config
     assert not emptied
@@ -180,6 +182,31 @@ def test_a_run_that_cannot_fit_is_not_begun(store):
     store.write({"run_id": first.run_id, "config": first, **record})
     outcome = study([first, second], store, budget_s=60)
     assert (outcome.stored, outcome.done, outcome.left) == (1, 1, 0)
+
+
+def test_a_long_run_is_begun_where_it_gets_to_a_checkpoint(store, monkeypatch):
+    long, short = grid([1, 2])
+    short = dataclasses.replace(short, model="text-linear")
+    elsewhere = [(long, 3600.0), (short, 1.0)]
+    options = {"jobs": 1, "budget_s": 60, "elsewhere": elsewhere}
+    outcome = study([long, short], store, **options)
+    assert (outcome.done, outcome.left) == (1, 1)
+    assert seeds_begun() == [2]  # what fits comes first
+    monkeypatch.setattr(runner, "LONG_S", 30)
+    outcome = study([long, short], store, **options)
+    assert (outcome.stored, outcome.done, outcome.left) == (1, 1, 0)
+
+
+def test_the_rest_of_a_run_that_went_on_is_no_measure(store, monkeypatch):
+    went_on, whole = grid([1, 2])
+    kept = store.checkpoint_file(went_on.run_id)
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    measures = []
+    monkeypatch.setattr(Durations, "add", lambda _, config, __: measures.append(config))
+    assert study([went_on, whole], store, jobs=1).done == 2
+    assert measures == [whole]
+    assert not kept.exists()
 
 
 def test_runs_done_elsewhere_tell_the_time_until_one_is_done_here(store):

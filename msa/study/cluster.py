@@ -5,7 +5,8 @@ record back and puts it into its own store, under the same claims as a run on th
 machine. So a study may move between one machine and a cluster at any time.
 
 A worker that is lost loses nothing but time: Dask gives its runs to another one. Only a
-run that loses its worker several times over counts as failed.
+run that loses its worker several times over counts as failed. Checkpoints are kept
+beside the store, which workers do not have: a run that loses its worker begins anew.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import uuid
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from msa.study.runner import (
     BUSY,
@@ -117,6 +118,7 @@ class ClusterPool:
     tasks: list[_Task] = field(default_factory=list)
     _settled: list[tuple[RunConfig, Report]] = field(default_factory=list)
     _last_seen: float = 0.0
+    checkpoints: ClassVar[bool] = False
 
     def __enter__(self) -> ClusterPool:
         self._client = _connect(self.address, self.patience_s)

@@ -21,7 +21,8 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tqdm import tqdm
 
@@ -36,7 +37,9 @@ DONE, STORED, BUSY, FAILED = "done", "stored", "busy", "failed"
 """What can become of a run: computed now, stored before, computed elsewhere, failed."""
 
 Run = Callable[..., Any]
-"""``run(config, device=...)`` returns what the store takes; importable by name."""
+"""``run(config, device=..., checkpoint=...)`` returns what the store takes; importable
+by name. On a cluster there is no ``checkpoint``, the file that a training goes on from.
+"""
 
 ONE_THREAD = {
     name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -53,6 +56,10 @@ need more."""
 # own, so the words count.
 _FULL = ("out of memory", "ALLOC_FAILED")
 
+LONG_S = 900.0
+"""Seconds for which a run is begun that will not be over by then. It then has several
+checkpoints; where an epoch is so long that there is none, the time is lost."""
+
 # Seconds that a worker has to tidy up when it is told to end.
 _GRACE_S = 5.0
 PATIENCE_S = 60.0
@@ -61,11 +68,16 @@ PATIENCE_S = 60.0
 
 @dataclass(frozen=True)
 class Report:
-    """What became of one run: ``status``, its seconds, and an error in one line."""
+    """What became of one run.
+
+    Its ``status``, its seconds, an error in one line, and whether it went on from a
+    checkpoint, so that the seconds are not those of a whole run.
+    """
 
     status: str
     seconds: float = 0.0
     error: str = ""
+    went_on: bool = False
 
 
 @dataclass
@@ -118,8 +130,10 @@ def execute(config: RunConfig, store: RunStore, device: str, run: Run) -> Report
             return Report(BUSY)
         if store.has(config.run_id):
             return Report(STORED)
+        file = store.checkpoint_file(config.run_id)
+        went_on = file.exists()
         try:
-            record = run(config, device=device)
+            record = run(config, device=device, checkpoint=file)
         except Exception as error:
             line, lasting = explain(error, device)
             if lasting:
@@ -127,7 +141,7 @@ def execute(config: RunConfig, store: RunStore, device: str, run: Run) -> Report
                 store.write_failure(config.run_id, config, line, trace)
             return Report(FAILED, time.perf_counter() - started, line)
         store.write(record)
-    return Report(DONE, time.perf_counter() - started)
+    return Report(DONE, time.perf_counter() - started, went_on=went_on)
 
 
 def explain(error: Exception, device: str) -> tuple[str, bool]:
@@ -142,11 +156,11 @@ def explain(error: Exception, device: str) -> tuple[str, bool]:
     return f"{first} (the GPU is full: try again with fewer --jobs)", False
 
 
-def real_run(config: RunConfig, device: str) -> Any:
+def real_run(config: RunConfig, device: str, checkpoint: Path | None = None) -> Any:
     """Run a configuration; imports the trainer only in the process that trains."""
     from msa.train.run import run
 
-    record = run(config, device=device)
+    record = run(config, device=device, checkpoint=checkpoint)
     if device != "cpu":
         import torch
 
@@ -180,8 +194,9 @@ def run_study(
         the same time at most.
     budget_s : float, optional
         Seconds after which everything ends. A run that is not expected to fit into
-        the rest is not begun (a shorter one may be), and a run that is not finished
-        at the end is given up.
+        the rest waits for the shorter ones, and is begun only if it would get to a
+        checkpoint. A run that is not finished at the end goes on from its last
+        checkpoint the next time; one without is given up.
     device : str
         ``"cpu"`` or ``"cuda"``.
     retry : bool
@@ -229,8 +244,8 @@ def run_study(
     ):
         while True:
             while pool.idle and (
-                config := _first_that_fits(
-                    pending, seconds, deadline - time.monotonic()
+                config := _next(
+                    pending, seconds, deadline - time.monotonic(), pool.checkpoints
                 )
             ):
                 pending.remove(config)
@@ -240,7 +255,7 @@ def run_study(
                 break
             for config, report in pool.reports(timeout=min(rest, 1.0)):
                 _count(outcome, report)
-                if report.status == DONE:
+                if report.status == DONE and not report.went_on:
                     seconds.add(config, report.seconds)
                 outcome.seconds = time.monotonic() - started
                 ahead = seconds.total([*pending, *pool.running]) / max(pool.jobs, 1)
@@ -329,13 +344,20 @@ def _count(outcome: Outcome, report: Report) -> None:
         outcome.errors.append(report.error)
 
 
-def _first_that_fits(
-    pending: list[RunConfig], seconds: Durations, rest: float
+def _next(
+    pending: list[RunConfig], seconds: Durations, rest: float, checkpoints: bool
 ) -> RunConfig | None:
-    """First run that should be over in time; a kind never seen is given the chance."""
+    """First run that should be over in time; a kind never seen is given the chance.
+
+    Where none is, the first of those that will not be lost: they get to a checkpoint.
+    """
     if rest <= 0:
         return None
-    return next((c for c in pending if (seconds.of(c) or 0.0) <= rest), None)
+    for config in pending:
+        if (seconds.of(config) or 0.0) <= rest:
+            return config
+    lasts = checkpoints and rest >= LONG_S
+    return pending[0] if pending and lasts else None
 
 
 @dataclass
@@ -358,6 +380,7 @@ class _Pool:
     device: str
     run: Run
     workers: list[_Worker] = field(default_factory=list)
+    checkpoints: ClassVar[bool] = True
 
     def __enter__(self) -> _Pool:
         return self

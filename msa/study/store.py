@@ -5,6 +5,7 @@ Layout below the store's folder::
     3f/3f0c9e...a1.json.gz     a finished run: gzip JSON, arrays as base64
     claims/3f0c9e...a1         who computes a run just now
     failures/3f0c9e...a1.json  why a run failed, with its traceback
+    checkpoints/3f0c9e...a1.pt where a long training goes on that was broken off
 
 A run is stored under the content hash of its configuration, so running it twice stores
 it once. A file appears under its name only when it is complete: it is written beside,
@@ -117,6 +118,7 @@ class RunStore:
         with self._disk():
             write_atomically(file, packed)
             self.forget_failure(plain["run_id"])
+            self.checkpoint_file(plain["run_id"]).unlink(missing_ok=True)
         return file
 
     def read(self, run_id: str) -> dict[str, Any]:
@@ -201,8 +203,9 @@ class RunStore:
             with self._disk():
                 os.truncate(handle, 0)
                 os.pwrite(handle, json.dumps(dataclasses.asdict(claim)).encode(), 0)
-                for leftover in self._file(run_id).parent.glob(f"{run_id}.*.tmp"):
-                    leftover.unlink()  # of a process killed while it wrote
+                for kept in (self._file(run_id), self.checkpoint_file(run_id)):
+                    for leftover in kept.parent.glob(f"{run_id}.*.tmp"):
+                        leftover.unlink()  # of a process killed while it wrote
             yield True
         finally:
             with contextlib.suppress(OSError):  # a file without its lock claims nothing
@@ -266,6 +269,18 @@ class RunStore:
             except ValueError as error:
                 raise StoreError(f"{file} is damaged ({error}); remove it") from error
         return found
+
+    def checkpoint_file(self, run_id: str) -> Path:
+        """Return where the training of a run keeps its state.
+
+        Whoever has the claim writes there. The file goes when the run is stored.
+        """
+        return self.path / "checkpoints" / f"{self._checked(run_id)}.pt"
+
+    def begun(self) -> list[str]:
+        """Return the runs whose training has a checkpoint, sorted."""
+        files = (self.path / "checkpoints").glob("*.pt")
+        return sorted(file.stem for file in files if _RUN_ID.fullmatch(file.stem))
 
     def forget_failure(self, run_id: str) -> None:
         """Remove the failure of a run, if there is one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import os
 import platform
 import re
@@ -107,6 +108,17 @@ def environment(device: str = "cpu") -> dict[str, str | int | bool | None]:
         "commit": commit,
         "dirty": dirty,
     }
+
+
+@cache
+def code_sha256() -> str:
+    """Return the checksum of this package's code, as it is when first asked."""
+    folder = Path(__file__).parents[1]
+    total = hashlib.sha256()
+    for file in sorted(folder.rglob("*.py")):
+        total.update(f"{file.relative_to(folder).as_posix()}\n".encode())
+        total.update(hashlib.sha256(file.read_bytes()).digest())
+    return total.hexdigest()
 
 
 def peak_memory_mb(device: str = "cpu") -> float:

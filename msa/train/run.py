@@ -6,6 +6,7 @@ import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from msa.train.batches import (
     shapes_of,
     text_scale,
 )
+from msa.train.checkpoint import Checkpoint
 from msa.train.config import MIXED_RATES, MIXED_VALID_RATES, ConfigError, RunConfig
 from msa.train.environment import (
     check_device,
@@ -58,7 +60,8 @@ class RunRecord:
     best_epoch, epochs : int
         Chosen epoch and epochs trained (0 for closed-form references).
     seconds : dict of str to float
-        Wall time of the phases ``prepare``, ``train`` and ``test``.
+        Wall time of the phases ``prepare``, ``train`` and ``test``; that of a training
+        that was broken off and went on is the sum of its parts.
     parameters : int
         Trained parameters, those of a fine-tuned text encoder included.
     peak_memory_mb : float
@@ -185,6 +188,7 @@ def run(
     device: str = "cpu",
     progress: bool = False,
     tell: Callable[[str], None] | None = None,
+    checkpoint: Path | None = None,
 ) -> RunRecord:
     """Run a configuration.
 
@@ -203,6 +207,10 @@ def run(
     tell : callable, optional
         Called with every note of the data set (:class:`msa.data.load.Dataset`) before
         the training.
+    checkpoint : Path, optional
+        File that the training goes on from, and keeps its state in
+        (:class:`msa.train.checkpoint.Checkpoint`); whoever names it removes it. A run
+        whose ``selection`` is ``"all"`` makes no use of it.
 
     Raises
     ------
@@ -230,11 +238,18 @@ def run(
     splits = splits_of(config, device)
     model = build(config)
     data = _dataset(config.dataset, config.view)
+    place |= {
+        "data_sha256": data.sha256,
+        "encoder_sha256": encoder_sha256(config.encoder),
+    }
     clock.append(time.perf_counter())
     for note in data.notes if tell else ():
         tell(note)
     watch = _Watch(config, model, splits)
-    history, parameters = _train(config, model, splits, device, progress, watch)
+    kept = None
+    if checkpoint is not None and not config.selection:
+        kept = Checkpoint(checkpoint, config.run_id, place)
+    history, parameters = _train(config, model, splits, device, progress, watch, kept)
     clock.append(time.perf_counter())
     tested = {
         name: _tested(config, model, splits[name], history.epochs) for name in SPLITS
@@ -244,6 +259,7 @@ def run(
     further.test_all(data, device)
     clock.append(time.perf_counter())
     phases = ["prepare", "train", "test", "evaluate"][: 4 if further.used else 3]
+    earlier = {"train": history.earlier}
     return RunRecord(
         config=config.model_dump(),
         run_id=config.run_id,
@@ -253,16 +269,12 @@ def run(
         best_epoch=history.best_epoch,
         epochs=history.epochs,
         seconds={
-            name: round(end - start, 3)
+            name: round(earlier.get(name, 0.0) + end - start, 3)
             for name, start, end in zip(phases, clock, clock[1:], strict=False)
         },
         parameters=parameters,
         peak_memory_mb=peak_memory_mb(device),
-        environment={
-            **place,
-            "data_sha256": data.sha256,
-            "encoder_sha256": encoder_sha256(config.encoder),
-        },
+        environment=place,
         evaluations=further.evaluations,
         epoch_metrics=watch.rows,
         reconstruction=further.reconstruction,
@@ -277,6 +289,7 @@ def _train(
     device: str,
     progress: bool,
     watch: _Watch,
+    checkpoint: Checkpoint | None,
 ) -> tuple[Fit, int]:
     """Train, or solve a reference; return how it went and the number of parameters."""
     if isinstance(model, Reference):
@@ -298,6 +311,7 @@ def _train(
         max_epochs=config.max_epochs,
         progress=progress,
         watch=watch if config.selection else None,
+        checkpoint=checkpoint,
     )
     return history, count_parameters(model)
 

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from tqdm import tqdm
 
 from msa.models.base import Batch, Hyper, Model, Stage
 from msa.train.batches import DeviceSplit
+from msa.train.checkpoint import Checkpoint
 
 EVALUATION_BATCH = 128
 """Rows predicted at a time. No prediction depends on it, so no score and no checkpoint.
@@ -43,13 +45,17 @@ class Fit:
     epochs : int
         Epochs trained.
     seconds : float
-        Wall time.
+        Wall time, that of earlier processes included.
+    earlier : float
+        Seconds that earlier processes took to the checkpoint that this one went on
+        from.
     """
 
     curves: list[dict] = field(default_factory=list)
     best_epoch: int = 0
     epochs: int = 0
     seconds: float = 0.0
+    earlier: float = 0.0
 
 
 @torch.no_grad()
@@ -110,6 +116,17 @@ class _Pass:
                 patience=hyper.plateau_patience,
             )
 
+    def state(self) -> dict[str, Any]:
+        """Return what the optimiser and the plateau remember."""
+        plateau = self.schedule and self.schedule.state_dict()
+        return {"optimiser": self.optimiser.state_dict(), "plateau": plateau}
+
+    def take_up(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        self.optimiser.load_state_dict(state["optimiser"])
+        if self.schedule is not None:
+            self.schedule.load_state_dict(state["plateau"])
+
     def run(self, batches: Iterator[Batch], rows: int, epoch: int) -> dict[str, float]:
         """Train on the stage's share of ``rows`` rows; return the mean of each term."""
         hyper = self.hyper
@@ -138,6 +155,53 @@ class _Pass:
         return {name: float(value) / steps for name, value in sums.items()}
 
 
+class _Training:
+    """What a training holds between two epochs, and how it is kept and taken up."""
+
+    def __init__(self, model: Model, hyper: Hyper, seed: int, labels: Tensor) -> None:
+        self.model, self.hyper, self.device = model, hyper, labels.device
+        self.order = torch.Generator().manual_seed(seed)
+        model.begin_training(labels)
+        self.passes = self._passes()
+        self.result = Fit()
+        self.best = math.inf
+        self.best_state: dict[str, Tensor] = {}
+
+    def _passes(self) -> list[_Pass]:
+        return [_Pass(stage, self.hyper) for stage in self.model.stages(self.hyper)]
+
+    def keep_if_best(self, loss: float) -> None:
+        """Copy the weights of the last epoch if its validation task loss is lowest."""
+        if loss < self.best:
+            self.best, self.result.best_epoch = loss, self.result.epochs
+            state = self.model.state_dict()
+            self.best_state = {k: v.detach().clone() for k, v in state.items()}
+
+    def state(self) -> dict[str, Any]:
+        """Return all that the next epochs depend on, what models remember included."""
+        return {
+            "model": self.model,
+            "passes": [part.state() for part in self.passes],
+            "order": self.order.get_state(),
+            "random": _random_state(self.device),
+            "result": self.result,
+            "best": self.best,
+            "best_state": self.best_state,
+        }
+
+    def take_up(self, state: dict[str, Any]) -> None:
+        """Go on from a state; the model stays the same object to whoever holds it."""
+        vars(self.model).update(vars(state["model"]))
+        self.passes = self._passes()
+        for part, kept in zip(self.passes, state["passes"], strict=True):
+            part.take_up(kept)
+        self.order.set_state(state["order"])
+        self.result = state["result"]
+        self.result.earlier = self.result.seconds
+        self.best, self.best_state = state["best"], state["best_state"]
+        _set_random_state(state["random"], self.device)
+
+
 def fit(
     model: Model,
     train: DeviceSplit,
@@ -148,6 +212,7 @@ def fit(
     max_epochs: int,
     progress: bool = False,
     watch: Callable[[int], None] | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Fit:
     """Train a model until its validation task loss stops falling.
 
@@ -171,29 +236,40 @@ def fit(
         Called with the number of every finished epoch, while the model has that epoch's
         weights. What it finds out stays with it: it has no say in the training, and
         random numbers that it draws are not missed here.
+    checkpoint : Checkpoint, optional
+        What the training goes on from, if it has a state, and where it keeps its own
+        from time to time. What ``watch`` found out is not part of it.
 
     Raises
     ------
     NonFiniteLoss
         Naming the epoch and the terms.
+    OSError
+        If the disk does not take a checkpoint.
     """
     started = time.perf_counter()
-    order = torch.Generator().manual_seed(seed)
-    model.begin_training(train.labels)
-    passes = [_Pass(stage, hyper) for stage in model.stages(hyper)]
-    result = Fit()
-    best, best_state = math.inf, {}
+    now = _Training(model, hyper, seed, train.labels)
+    if checkpoint is not None and (state := checkpoint.read()):
+        now.take_up(state)
+    result = now.result
     held_rows = valid.complete(hyper.batch_size) if hyper.drop_last else None
-    bar = tqdm(range(1, max_epochs + 1), disable=not progress, unit="epoch")
+    ahead = range(result.epochs + 1, max_epochs + 1)
+    bar = tqdm(
+        ahead,
+        initial=result.epochs,
+        total=max_epochs,
+        disable=not progress,
+        unit="epoch",
+    )
     for epoch in bar:
         model.train()
         means = {}
-        for part in passes:
+        for part in now.passes:
             batches = train.shuffled(
-                hyper.batch_size, order, model.trims_padding, hyper.drop_last
+                hyper.batch_size, now.order, model.trims_padding, hyper.drop_last
             )
             terms = part.run(batches, len(train), epoch)
-            prefix = "" if part is passes[-1] else f"{part.stage.name}_"
+            prefix = "" if part is now.passes[-1] else f"{part.stage.name}_"
             means |= {prefix + name: value for name, value in terms.items()}
         _, held_out = evaluate(model, valid, epoch, held_rows)
         _check_finite(epoch, train=means, valid=held_out)
@@ -206,18 +282,19 @@ def fit(
         if watch is not None:
             with fork_rng(train.device):
                 watch(epoch)
-        if held_out["task"] < best:
-            best, result.best_epoch = held_out["task"], epoch
-            best_state = {k: v.detach().clone() for k, v in model.state_dict().items()}
-        bar.set_postfix(valid_task=f"{held_out['task']:.3f}", best=f"{best:.3f}")
+        now.keep_if_best(held_out["task"])
+        bar.set_postfix(valid_task=f"{held_out['task']:.3f}", best=f"{now.best:.3f}")
         if epoch - result.best_epoch >= hyper.early_stop:
             break
-        for part in passes:
+        for part in now.passes:
             if part.schedule is not None:
                 part.schedule.step(held_out["task"])
+        if checkpoint is not None and checkpoint.due():
+            result.seconds = result.earlier + time.perf_counter() - started
+            checkpoint.write(now.state())
     bar.close()
-    model.load_state_dict(best_state)
-    result.seconds = time.perf_counter() - started
+    model.load_state_dict(now.best_state)
+    result.seconds = result.earlier + time.perf_counter() - started
     return result
 
 
@@ -230,6 +307,21 @@ def fork_rng(device: str | torch.device) -> AbstractContextManager[None]:
     """
     used = [device] if torch.device(device).type == "cuda" else []
     return torch.random.fork_rng(devices=used)
+
+
+def _random_state(device: torch.device) -> tuple[Tensor, Tensor | None]:
+    """Return the random numbers' state: the CPU's, and the GPU's where that is used."""
+    used = device.type == "cuda"
+    return torch.get_rng_state(), torch.cuda.get_rng_state(device) if used else None
+
+
+def _set_random_state(
+    state: tuple[Tensor, Tensor | None], device: torch.device
+) -> None:
+    cpu, gpu = state
+    torch.set_rng_state(cpu)
+    if gpu is not None:
+        torch.cuda.set_rng_state(gpu, device)
 
 
 def _check_finite(epoch: int, **splits: dict[str, float]) -> None:
