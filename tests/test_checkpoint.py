@@ -136,6 +136,15 @@ def test_a_state_is_kept_from_time_to_time(file, monkeypatch):
     assert [path.name for path in file.parent.iterdir()] == ["run.pt"]
 
 
+def test_a_full_disk_costs_the_checkpoint_and_not_the_run(file):
+    each_epoch(file).write({"epoch": 1})
+    checkpoint = Checkpoint(file / "no folder" / "run.pt", "run", HERE, every_s=60)
+    with pytest.warns(RuntimeWarning, match="no checkpoint could be written to"):
+        checkpoint.write({"epoch": 2})
+    assert not checkpoint.due()  # not with every epoch
+    assert each_epoch(file).read() == {"epoch": 1}
+
+
 def test_the_checksum_of_the_code_is_that_of_its_files(tmp_path, monkeypatch):
     (tmp_path / "train").mkdir()
     here, other = tmp_path / "train" / "environment.py", tmp_path / "other.py"

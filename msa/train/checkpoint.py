@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 import time
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -81,12 +82,18 @@ class Checkpoint:
     def write(self, state: dict[str, Any]) -> None:
         """Keep a state in place of the last one.
 
-        Raises
-        ------
-        OSError
-            If the disk does not take it; the last one is still there then.
+        If the disk does not take it, the last one stays and training goes on, with a
+        warning: what a run finds out takes far less room than its state.
         """
+        self._last = time.monotonic()
         packed = io.BytesIO()
         torch.save({"origin": self._origin, "state": state}, packed)
-        write_atomically(self.file, packed.getbuffer())
-        self._last = time.monotonic()
+        try:
+            write_atomically(self.file, packed.getbuffer())
+        except OSError as error:
+            warnings.warn(
+                f"no checkpoint could be written to {self.file} ({error}); the run "
+                "goes on, but begins anew if it is cut off: make room",
+                RuntimeWarning,
+                stacklevel=2,
+            )

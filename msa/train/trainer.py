@@ -244,8 +244,6 @@ def fit(
     ------
     NonFiniteLoss
         Naming the epoch and the terms.
-    OSError
-        If the disk does not take a checkpoint.
     """
     started = time.perf_counter()
     now = _Training(model, hyper, seed, train.labels)
