@@ -325,7 +325,7 @@ def study_status(options: argparse.Namespace) -> int:
             times.append(f"{unknown} runs of a kind that was never run")
         print(f"\nLeft: {', and '.join(times)}.")
     if begun:
-        print(f"{len(begun)} of them began and go on from a checkpoint.")
+        print(f"{len(begun)} of them have a checkpoint to go on from.")
     if "failed" in states.values():
         print(f"\n{_failures(found, store)}")
     return 0

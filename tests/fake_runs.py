@@ -27,10 +27,12 @@ class Config:
     encoder_mode: str = "frozen"
     missing_rate: float = 0.0
     max_epochs: int = 100
+    selection: str | None = None
+    seconds: float = 0.05
 
     @property
     def beyond(self) -> dict:
-        return {}
+        return {"selection": self.selection} if self.selection else {}
 
     @property
     def unusual(self) -> dict:
@@ -60,7 +62,7 @@ def quick(config: Config, device: str, checkpoint: Path | None = None) -> dict:
         "metrics": {"test": {"MAE": config.seed / 100}},
         "curves": [],
         "predictions": np.zeros(3),
-        "seconds": {"train": 0.05},
+        "seconds": {"train": config.seconds},
         "environment": {"device": device},
         "token": uuid.uuid4().hex,
         "threads": os.environ["OMP_NUM_THREADS"],

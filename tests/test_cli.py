@@ -273,7 +273,7 @@ def test_a_study_from_run_to_results(store, capsys, monkeypatch, tmp_path):
     assert main(["study", "status", "tiny", "--json"]) == 0
     assert strict_json(capsys.readouterr().out)["begun"] == [configs[0].run_id]
     assert main(["study", "status", "tiny"]) == 0
-    assert "1 of them began and go on from a checkpoint." in capsys.readouterr().out
+    assert "1 of them have a checkpoint to go on from." in capsys.readouterr().out
 
     assert main(["study", "status", "tiny", "--json", "--seed", "2"]) == 0
     told = strict_json(capsys.readouterr().out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import threading
@@ -152,6 +153,12 @@ def test_a_scheduler_that_stops_is_told_as_such(store, small_cluster):
         with pytest.raises(ClusterError, match="was stopped"):
             next(pool.reports(timeout=5))
     assert store.failures() == store.claims() == {}
+
+
+def test_no_long_run_is_begun_that_could_not_be_finished(store):
+    (config,) = grid([1])
+    pool = ClusterPool("", None, store, "cpu", quick)
+    assert pool.rest_needed(config) == math.inf
 
 
 def test_a_full_gpu_is_no_known_failure(store):

@@ -22,6 +22,7 @@ from msa.study import runner
 from msa.study.durations import Durations
 from msa.study.runner import (
     FAILED,
+    STORED,
     default_jobs,
     describe,
     duration,
@@ -184,28 +185,65 @@ def test_a_run_that_cannot_fit_is_not_begun(store):
     assert (outcome.stored, outcome.done, outcome.left) == (1, 1, 0)
 
 
-def test_a_long_run_is_begun_where_it_gets_to_a_checkpoint(store, monkeypatch):
+@pytest.fixture
+def hours(store, monkeypatch):
+    """Study with a minute left runs that take an hour each; say which were begun."""
+    monkeypatch.setattr(runner, "BEGIN_S", 50)
+    monkeypatch.setattr(runner, "GO_ON_S", 20)
+
+    def begun(configs, **options):
+        elsewhere = [(config, 3600.0) for config in configs]
+        before = len(seeds_begun())
+        study(configs, store, jobs=1, elsewhere=elsewhere, **options)
+        return seeds_begun()[before:]
+
+    return begun
+
+
+def test_a_long_run_is_begun_where_it_gets_to_a_checkpoint(hours, store):
+    first, second = (dataclasses.replace(c, seconds=3600.0) for c in grid([1, 2]))
+    assert hours([first, second], budget_s=40) == []
+    kept = store.checkpoint_file(second.run_id)
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    assert hours([first, second], budget_s=40) == [2]
+    assert not kept.exists()
+    assert hours([first, second], budget_s=60) == [1]
+
+
+def test_what_fits_comes_before_what_does_not(store, monkeypatch):
+    monkeypatch.setattr(runner, "BEGIN_S", 30)
     long, short = grid([1, 2])
     short = dataclasses.replace(short, model="text-linear")
     elsewhere = [(long, 3600.0), (short, 1.0)]
-    options = {"jobs": 1, "budget_s": 60, "elsewhere": elsewhere}
-    outcome = study([long, short], store, **options)
+    outcome = study([long, short], store, jobs=1, budget_s=60, elsewhere=elsewhere)
+    assert outcome.done == 2
+    assert seeds_begun() == [2, 1]
+
+
+def test_a_long_run_without_checkpoints_is_not_begun_and_stops_none(hours):
+    scored, usual = grid([1, 2])
+    scored = dataclasses.replace(scored, selection="all")
+    assert hours([scored, usual], budget_s=60) == [2]
+
+
+def test_a_run_that_went_on_counts_with_all_its_parts(store, monkeypatch):
+    monkeypatch.setattr(runner, "BEGIN_S", math.inf)
+    first, second = grid([1, 2])
+    # It takes no time now, and an hour as it is stored: the other would, too.
+    first = dataclasses.replace(first, seconds=3600.0)
+    outcome = study([first, second], store, jobs=1, budget_s=60)
     assert (outcome.done, outcome.left) == (1, 1)
-    assert seeds_begun() == [2]  # what fits comes first
-    monkeypatch.setattr(runner, "LONG_S", 30)
-    outcome = study([long, short], store, **options)
-    assert (outcome.stored, outcome.done, outcome.left) == (1, 1, 0)
+    assert seeds_begun() == [1]
 
 
-def test_the_rest_of_a_run_that_went_on_is_no_measure(store, monkeypatch):
-    went_on, whole = grid([1, 2])
-    kept = store.checkpoint_file(went_on.run_id)
+def test_a_checkpoint_of_a_stored_run_goes(store):
+    (config,) = grid([1])
+    study([config], store, jobs=1)
+    kept = store.checkpoint_file(config.run_id)
     kept.parent.mkdir(parents=True)
     kept.touch()
-    measures = []
-    monkeypatch.setattr(Durations, "add", lambda _, config, __: measures.append(config))
-    assert study([went_on, whole], store, jobs=1).done == 2
-    assert measures == [whole]
+    assert execute(config, store, "cpu", quick).status == STORED
     assert not kept.exists()
 
 

@@ -7,18 +7,20 @@ import fcntl
 import os
 import uuid
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 
-def write_atomically(file: Path, data: bytes) -> None:
+def write_atomically(file: Path, data: bytes | Callable[[BinaryIO], None]) -> None:
     """Write a file so that it is there whole or not at all, whatever happens.
 
     Parameters
     ----------
     file : Path
         Its folder is made if need be.
-    data : bytes
+    data : bytes or callable
+        What to write, or who writes it into the open file.
 
     Raises
     ------
@@ -30,7 +32,10 @@ def write_atomically(file: Path, data: bytes) -> None:
     beside = file.with_name(f"{stem}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         with beside.open("xb") as stream:
-            stream.write(data)
+            if callable(data):
+                data(stream)
+            else:
+                stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
         beside.replace(file)

@@ -12,6 +12,7 @@ beside the store, which workers do not have: a run that loses its worker begins 
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 import traceback
@@ -19,7 +20,7 @@ import uuid
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from msa.study.runner import (
     BUSY,
@@ -118,7 +119,6 @@ class ClusterPool:
     tasks: list[_Task] = field(default_factory=list)
     _settled: list[tuple[RunConfig, Report]] = field(default_factory=list)
     _last_seen: float = 0.0
-    checkpoints: ClassVar[bool] = False
 
     def __enter__(self) -> ClusterPool:
         self._client = _connect(self.address, self.patience_s)
@@ -173,6 +173,10 @@ class ClusterPool:
     def idle(self) -> bool:
         """Whether there is a worker without a run."""
         return len(self.busy) < self.jobs
+
+    def rest_needed(self, config: RunConfig) -> float:
+        """Return that no part of a run is ever safe."""
+        return math.inf
 
     def begin(self, config: RunConfig) -> None:
         """Hand a run out, unless another process has it or had it."""

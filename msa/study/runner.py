@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
@@ -56,9 +56,9 @@ need more."""
 # own, so the words count.
 _FULL = ("out of memory", "ALLOC_FAILED")
 
-LONG_S = 900.0
-"""Seconds for which a run is begun that will not be over by then. It then has several
-checkpoints; where an epoch is so long that there is none, the time is lost."""
+BEGIN_S, GO_ON_S = 900.0, 300.0
+"""Seconds for which a run is begun, or taken up again, that will not be over by then.
+An epoch that takes longer leaves no checkpoint, and its time is lost."""
 
 # Seconds that a worker has to tidy up when it is told to end.
 _GRACE_S = 5.0
@@ -68,16 +68,11 @@ PATIENCE_S = 60.0
 
 @dataclass(frozen=True)
 class Report:
-    """What became of one run.
-
-    Its ``status``, its seconds, an error in one line, and whether it went on from a
-    checkpoint, so that the seconds are not those of a whole run.
-    """
+    """What became of one run: ``status``, its seconds, and an error in one line."""
 
     status: str
     seconds: float = 0.0
     error: str = ""
-    went_on: bool = False
 
 
 @dataclass
@@ -128,10 +123,10 @@ def execute(config: RunConfig, store: RunStore, device: str, run: Run) -> Report
     with store.claim(config.run_id) as ours:
         if not ours:
             return Report(BUSY)
-        if store.has(config.run_id):
-            return Report(STORED)
         file = store.checkpoint_file(config.run_id)
-        went_on = file.exists()
+        if store.has(config.run_id):
+            file.unlink(missing_ok=True)  # of a process killed once it was stored
+            return Report(STORED)
         try:
             record = run(config, device=device, checkpoint=file)
         except Exception as error:
@@ -141,7 +136,7 @@ def execute(config: RunConfig, store: RunStore, device: str, run: Run) -> Report
                 store.write_failure(config.run_id, config, line, trace)
             return Report(FAILED, time.perf_counter() - started, line)
         store.write(record)
-    return Report(DONE, time.perf_counter() - started, went_on=went_on)
+    return Report(DONE, time.perf_counter() - started)
 
 
 def explain(error: Exception, device: str) -> tuple[str, bool]:
@@ -194,9 +189,9 @@ def run_study(
         the same time at most.
     budget_s : float, optional
         Seconds after which everything ends. A run that is not expected to fit into
-        the rest waits for the shorter ones, and is begun only if it would get to a
-        checkpoint. A run that is not finished at the end goes on from its last
-        checkpoint the next time; one without is given up.
+        the rest waits for shorter ones, and is begun after them only if it would get to
+        a checkpoint (:func:`_next`). A run that is not finished at the end goes on from
+        its last checkpoint the next time; one without is given up.
     device : str
         ``"cpu"`` or ``"cuda"``.
     retry : bool
@@ -245,7 +240,7 @@ def run_study(
         while True:
             while pool.idle and (
                 config := _next(
-                    pending, seconds, deadline - time.monotonic(), pool.checkpoints
+                    pending, seconds, deadline - time.monotonic(), pool.rest_needed
                 )
             ):
                 pending.remove(config)
@@ -255,8 +250,8 @@ def run_study(
                 break
             for config, report in pool.reports(timeout=min(rest, 1.0)):
                 _count(outcome, report)
-                if report.status == DONE and not report.went_on:
-                    seconds.add(config, report.seconds)
+                if report.status == DONE:  # as stored: with what it took before
+                    seconds.learn_from(store, config, device)
                 outcome.seconds = time.monotonic() - started
                 ahead = seconds.total([*pending, *pool.running]) / max(pool.jobs, 1)
                 display.show(config, report, ahead)
@@ -345,19 +340,21 @@ def _count(outcome: Outcome, report: Report) -> None:
 
 
 def _next(
-    pending: list[RunConfig], seconds: Durations, rest: float, checkpoints: bool
+    pending: list[RunConfig],
+    seconds: Durations,
+    rest: float,
+    rest_needed: Callable[[RunConfig], float],
 ) -> RunConfig | None:
     """First run that should be over in time; a kind never seen is given the chance.
 
-    Where none is, the first of those that will not be lost: they get to a checkpoint.
+    Where none is, the first that has enough time for what it trains not to be lost.
     """
     if rest <= 0:
         return None
     for config in pending:
         if (seconds.of(config) or 0.0) <= rest:
             return config
-    lasts = checkpoints and rest >= LONG_S
-    return pending[0] if pending and lasts else None
+    return next((c for c in pending if rest_needed(c) <= rest), None)
 
 
 @dataclass
@@ -380,7 +377,6 @@ class _Pool:
     device: str
     run: Run
     workers: list[_Worker] = field(default_factory=list)
-    checkpoints: ClassVar[bool] = True
 
     def __enter__(self) -> _Pool:
         return self
@@ -399,6 +395,13 @@ class _Pool:
     @property
     def idle(self) -> bool:
         return len(self.busy) < self.jobs
+
+    def rest_needed(self, config: RunConfig) -> float:
+        """Return the seconds after which a part of a run is safe, not the whole."""
+        if "selection" in config.beyond:  # it keeps no checkpoints
+            return math.inf
+        begun = self.store.checkpoint_file(config.run_id).exists()
+        return GO_ON_S if begun else BEGIN_S
 
     def begin(self, config: RunConfig) -> None:
         """Give a run to an idle worker, started if there is none."""
@@ -464,7 +467,7 @@ def _end(workers: Sequence[_Worker]) -> None:
     """See workers to their end."""
     for worker in workers:
         if worker.config:
-            # What it still computes is given up; what it finished is stored.
+            # What it finished is stored; what it computes goes on from a checkpoint.
             worker.process.terminate()
         worker.connection.close()  # tells an idle one to end
     patience = time.monotonic() + _GRACE_S

@@ -1,8 +1,10 @@
-"""A training that is broken off goes on from its last checkpoint, to the bit."""
+"""A training that is broken off goes on from its last checkpoint.
+
+On a CPU to the bit. On a GPU as exactly as two runs there are alike.
+"""
 
 from __future__ import annotations
 
-import io
 import pickle
 import time
 import warnings
@@ -16,7 +18,7 @@ from msa.data.files import write_atomically
 from msa.train.environment import code_sha256
 
 EVERY_S = 120.0
-"""Seconds of training between two checkpoints: shorter runs never pay for one."""
+"""Seconds between two checkpoints at least: shorter runs never pay for one."""
 
 # Not what a run computes but where its code stands in the history: the code counts.
 _HISTORY = ("commit", "dirty")
@@ -40,7 +42,8 @@ class Checkpoint:
 
     A state is taken up only where it would have come about as well: for the same run,
     with the same code, data, versions, processor and device. Any other file is passed
-    over, and replaced at the next checkpoint.
+    over, and replaced at the next checkpoint: at the end of the first epoch that is
+    over ``every_s`` seconds after the last one.
 
     Parameters
     ----------
@@ -52,7 +55,7 @@ class Checkpoint:
     environment : dict
         Of this process, as the run's record has it.
     every_s : float
-        Seconds between two checkpoints.
+        Seconds between two checkpoints at least.
     """
 
     def __init__(
@@ -68,10 +71,18 @@ class Checkpoint:
         self._last = time.monotonic()
 
     def read(self) -> dict[str, Any] | None:
-        """Return the state that training goes on from, None where there is none."""
+        """Return the state that training goes on from, None where there is none.
+
+        Raises
+        ------
+        torch.OutOfMemoryError
+            If the GPU is full: the state is as good as it was.
+        """
         try:
             kept = torch.load(self.file, weights_only=False)
             return kept["state"] if kept["origin"] == self._origin else None
+        except torch.OutOfMemoryError:
+            raise
         except _UNREADABLE:  # not there, or damaged: training begins anew
             return None
 
@@ -85,15 +96,15 @@ class Checkpoint:
         If the disk does not take it, the last one stays and training goes on, with a
         warning: what a run finds out takes far less room than its state.
         """
-        self._last = time.monotonic()
-        packed = io.BytesIO()
-        torch.save({"origin": self._origin, "state": state}, packed)
-        try:
-            write_atomically(self.file, packed.getbuffer())
-        except OSError as error:
+        kept = {"origin": self._origin, "state": state}
+        try:  # into the file itself: memory for a copy would count as the run's
+            write_atomically(self.file, lambda stream: torch.save(kept, stream))
+        except (OSError, RuntimeError) as error:  # the second is PyTorch's, of a write
             warnings.warn(
                 f"no checkpoint could be written to {self.file} ({error}); the run "
-                "goes on, but begins anew if it is cut off: make room",
+                "goes on, but what it trains from here on is lost if it is cut off: "
+                "make room",
                 RuntimeWarning,
                 stacklevel=2,
             )
+        self._last = time.monotonic()

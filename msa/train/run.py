@@ -65,7 +65,8 @@ class RunRecord:
     parameters : int
         Trained parameters, those of a fine-tuned text encoder included.
     peak_memory_mb : float
-        Largest memory during the run (:func:`msa.train.environment.peak_memory_mb`).
+        Largest memory during the run (:func:`msa.train.environment.peak_memory_mb`), or
+        during its last part if it was broken off and went on.
     environment : dict
         Versions, device, commit, and the hashes of data and encoder.
     evaluations : list of dict
@@ -248,7 +249,7 @@ def run(
     watch = _Watch(config, model, splits)
     kept = None
     if checkpoint is not None and not config.selection:
-        kept = Checkpoint(checkpoint, config.run_id, place)
+        kept = Checkpoint(checkpoint, config.run_id, {**place, "on": device})
     history, parameters = _train(config, model, splits, device, progress, watch, kept)
     clock.append(time.perf_counter())
     tested = {

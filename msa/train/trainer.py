@@ -189,8 +189,13 @@ class _Training:
             "best_state": self.best_state,
         }
 
-    def take_up(self, state: dict[str, Any]) -> None:
-        """Go on from a state; the model stays the same object to whoever holds it."""
+    def take_up(self, state: dict[str, Any] | None) -> None:
+        """Go on from a state, if there is one.
+
+        The model stays the same object to whoever holds it.
+        """
+        if state is None:
+            return
         vars(self.model).update(vars(state["model"]))
         self.passes = self._passes()
         for part, kept in zip(self.passes, state["passes"], strict=True):
@@ -247,8 +252,8 @@ def fit(
     """
     started = time.perf_counter()
     now = _Training(model, hyper, seed, train.labels)
-    if checkpoint is not None and (state := checkpoint.read()):
-        now.take_up(state)
+    if checkpoint is not None:
+        now.take_up(checkpoint.read())
     result = now.result
     held_rows = valid.complete(hyper.batch_size) if hyper.drop_last else None
     ahead = range(result.epochs + 1, max_epochs + 1)
