@@ -297,10 +297,14 @@ def test_reconstruction_is_compared_with_the_best_imputation(stored):
 
 
 def test_a_run_made_again_elsewhere_is_another_draw(stored, monkeypatch):
+    place = {"device": "cpu", "cpu": "x", "cpu_kind": "model 1", "instructions": "A"}
     places = {
-        name: {"device": "cpu", "cpu": cpu, "rounding": rounding}
-        for name, cpu, rounding in (("a", "x", 2), ("b", "x", 2), ("c", "y", 2))
-    } | {"old": {"device": "cpu", "cpu": "x"}}
+        "a": {**place, "rounding": 2},
+        "b": {**place, "rounding": 2},
+        "c": {**place, "rounding": 2, "cpu_kind": "model 2"},
+        "named": {"device": "cpu", "cpu": "x", "rounding": 2},
+        "old": {"device": "cpu", "cpu": "x"},
+    }
     monkeypatch.setattr(reruns, "load_environments", lambda: places)
     made = [("a", {}, 1.0), ("b", {"selection": "all"}, 1.0), ("c", {}, 1.3)]
     rows = [
@@ -325,6 +329,11 @@ def test_a_run_made_again_elsewhere_is_another_draw(stored, monkeypatch):
     assert cells.at[reruns.OTHER, "Standard deviation of one run"] == "0.212"
     assert "the same score in 1 of 1 pairs" in reruns.in_words()
     assert "0 of 2 pairs, and together they are apart like draws" in reruns.in_words()
+    rows[1]["environment"] = "named"  # of which generation is not known
+    stored(load_runs=pd.DataFrame(rows))
+    kinds = [reruns.NAMED, reruns.OTHER, reruns.NAMED]
+    assert reruns.pairs()["kind"].tolist() == kinds
+    assert "name, with the same rounding the same score in 1 of 2" in reruns.in_words()
     rows[1]["environment"] = "old"  # code that rounds otherwise
     stored(load_runs=pd.DataFrame(rows))
     assert set(reruns.pairs()["kind"]) == {reruns.OTHER}

@@ -52,6 +52,43 @@ def test_devices_that_are_here_pass(monkeypatch):
     env.check_device("cuda:0")
 
 
+X86 = """processor\t: 0
+model\t\t: 1
+cpu family\t: 25
+model name\t: Some: Name
+
+processor\t: 1
+model\t\t: 2
+"""
+ARM = """processor\t: 0
+CPU implementer\t: 0x41
+CPU part\t: 0xd0c
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "kind"),
+    [
+        (X86, "Some: Name", "cpu family 25, model 1"),
+        (ARM, None, "CPU implementer 0x41, CPU part 0xd0c"),
+        ("", None, None),
+    ],
+)
+def test_the_processor_is_known_by_its_generation(
+    text, name, kind, tmp_path, monkeypatch
+):
+    told = tmp_path / "cpuinfo"
+    told.write_text(text)
+    monkeypatch.setattr(env, "_CPUINFO", told)
+    monkeypatch.setattr(env, "_cpuinfo", env._cpuinfo.__wrapped__)
+    found = env.environment()
+    assert found["cpu_kind"] == kind
+    assert found["cpu"] == (name or platform.processor() or platform.machine())
+    assert found["instructions"] == torch.backends.cpu.get_cpu_capability()
+    told.unlink()
+    assert env.environment()["cpu_kind"] is None
+
+
 def git(folder, *arguments):
     identity = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
     done = subprocess.run(

@@ -82,6 +82,17 @@ def test_code_that_rounds_otherwise_owes_no_bits(made, tmp_path):
     assert not check.drifted
 
 
+def test_a_processor_of_the_same_name_owes_no_bits(made, tmp_path):
+    before = changed(made["FC(A)"], cpu_kind="cpu family 6, model 1")
+    folder = published(tmp_path / "another", before)
+    (check,) = verify(None, 1, folder, lambda _: changed(made["FC(A)"], 1e-6))
+    assert (check.exact, check.drifted) == (False, False)
+    del before.environment["cpu_kind"]  # as runs from before it was recorded
+    folder = published(tmp_path / "unknown", before)
+    (check,) = verify(None, 1, folder, lambda _: changed(made["FC(A)"], 1e-6))
+    assert (check.exact, check.drifted) == (False, False)
+
+
 @pytest.mark.parametrize(("mae", "drifted"), [(0.019, False), (0.021, True)])
 def test_a_reference_on_other_versions_may_differ_a_little(
     made, tmp_path, mae, drifted
@@ -93,7 +104,7 @@ def test_a_reference_on_other_versions_may_differ_a_little(
     assert check.worst_metric == "test_MAE"
 
 
-@pytest.mark.parametrize(("factor", "drifted"), [(0.996, False), (1.006, True)])
+@pytest.mark.parametrize(("factor", "drifted"), [(0.994, False), (1.009, True)])
 def test_elsewhere_the_losses_of_the_first_epoch_decide(
     made, tmp_path, factor, drifted
 ):
@@ -109,6 +120,18 @@ def test_elsewhere_the_losses_of_the_first_epoch_decide(
     assert not check.exact
     assert check.drifted == drifted
     assert check.worst_metric.startswith("epoch_1_")
+
+
+def test_the_similarity_may_differ_more(made, tmp_path):
+    first = {"epoch": 1, "split": "train", "term": "similarity", "value": 1.0}
+    record = changed(made["FC(A)"], torch="1.0")
+    record = dataclasses.replace(record, curves=[*record.curves, first])
+    folder = published(tmp_path, record)
+    for value, drifted in ((0.98, False), (1.04, True)):
+        curves = [*made["FC(A)"].curves, {**first, "value": value}]
+        again = dataclasses.replace(made["FC(A)"], curves=curves)
+        (check,) = verify(None, 1, folder, lambda _, again=again: again)
+        assert check.drifted == drifted
 
 
 def test_elsewhere_another_seed_or_another_loss_is_a_drift(made, tmp_path):

@@ -7,7 +7,9 @@ processor and the order of sums make of it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,11 +24,14 @@ RECORDED = (
 )
 """Fields of a configuration that record more of a run and change nothing in it."""
 
-LIKE_NUMBERS = ("device", "cpu", "rounding")
+LIKE_NUMBERS = ("device", "cpu", "rounding", "cpu_kind", "instructions")
 """What two runs of one training have to share to give the same numbers."""
 
-SAME, OTHER = "the same processor and rounding", "another processor or rounding"
-"""The two kinds of pairs."""
+SAME = "the same kind of processor and rounding"
+NAMED = "a processor of the same name, with the same rounding"
+OTHER = "another processor or rounding"
+"""The kinds of pairs. By its name alone the processor is known of runs from before its
+generation was recorded."""
 
 
 def pairs(metric: str = "MAE") -> pd.DataFrame:
@@ -53,15 +58,21 @@ def pairs(metric: str = "MAE") -> pd.DataFrame:
     twice = training.duplicated(keep=False)
     for _, group in runs[twice].groupby(training[twice]):
         for one, other in combinations(group.to_dict("records"), 2):
-            here, there = (
-                [places[row["environment"]].get(name) for name in LIKE_NUMBERS]
-                for row in (one, other)
-            )
-            kind = SAME if here == there else OTHER
+            kind = _kind(*(places[row["environment"]] for row in (one, other)))
             gain = other[f"test_{metric}"] - one[f"test_{metric}"]
             ids = (one["run_id"], other["run_id"])
             found.append((kind, one["model"], *ids, gain))
     return pd.DataFrame(found, columns=columns).dropna()
+
+
+def _kind(here: Mapping[str, Any], there: Mapping[str, Any]) -> str:
+    """Tell how alike the places are that two runs were made in."""
+    recorded = [name for name in LIKE_NUMBERS if name in here and name in there]
+    if any(here[name] != there[name] for name in recorded):
+        return OTHER
+    if ("rounding" in here) != ("rounding" in there):
+        return OTHER  # the older of them is from before it was first raised
+    return SAME if "cpu_kind" in recorded else NAMED
 
 
 def table(metric: str = "MAE") -> Shown:
@@ -70,7 +81,7 @@ def table(metric: str = "MAE") -> Shown:
     if found.empty:
         return not_run("selection")
     rows = []
-    for kind in (SAME, OTHER):
+    for kind in (SAME, NAMED, OTHER):
         own = found[found["kind"] == kind]
         if own.empty:
             continue
@@ -90,7 +101,9 @@ def table(metric: str = "MAE") -> Shown:
     behind = runs[runs["run_id"].isin([*found["first"], *found["second"]])]
     caption = (
         f"{axis_label(metric)} on the test split of two published trainings with "
-        "one configuration, seeds included. Rounding: code that computes the same and "
+        "one configuration, seeds included. Of the same name: several generations of "
+        "processors can have one, and which it was is recorded in later runs only. "
+        "Rounding: code that computes the same and "
         "adds up in another order. Standard deviation of one run: root mean square of "
         f"the differences over the square root of 2. {describe(behind)}"
     )

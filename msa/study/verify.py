@@ -6,9 +6,9 @@ rounds otherwise (``ROUNDING`` of :mod:`msa.train.environment`). Elsewhere sums 
 rounded in another order, and training amplifies that: Adam divides a gradient by its
 own size, so what is all rounding becomes a whole step. After a few epochs two
 processors have trained different models. So elsewhere the training losses of the
-*first* epoch must agree within :data:`FIRST_EPOCH`, which another seed, loss or layer
-breaks; a reference solved in closed form amplifies nothing: its scores must agree
-within :data:`TOLERANCE`.
+*first* epoch must agree within :data:`FIRST_EPOCH`, which another loss or layer breaks,
+and mostly another seed; a reference solved in closed form amplifies nothing: its scores
+must agree within :data:`TOLERANCE`.
 """
 
 from __future__ import annotations
@@ -36,10 +36,11 @@ from msa.study.results import (
 from msa.train.config import PROTOCOL, RunConfig
 from msa.train.environment import environment
 
-FIRST_EPOCH = 0.005
+FIRST_EPOCH, SIMILARITY = 0.008, 0.03
 """Largest relative difference of a training loss of the first epoch between versions or
-processors. In three demo runs it was at most 0.002 between the instruction sets of one
-processor."""
+processors, and that of MIT-FRNet's similarity. In 61 pairs of runs on CMU-MOSI of
+different processors or roundings it was at most 0.006, and 0.02 in the similarity,
+which is small beside the spread that it is estimated from."""
 
 NO_LOSS = 1e-3
 """A loss below this is held to that share of this."""
@@ -53,7 +54,7 @@ class, and the demo set has 150 test clips."""
 
 SAME = (
     *("python", "platform", "torch", "numpy", "transformers"),
-    *("device", "cpu", "rounding"),
+    *("device", "cpu", "cpu_kind", "instructions", "rounding"),
 )
 """What must be the same for the same bits."""
 
@@ -276,7 +277,8 @@ def _first_losses(
         f"epoch_1_{term}": (
             float(before.get(term, np.nan)),
             float(now.get(term, np.nan)),
-            FIRST_EPOCH * max(abs(float(now.get(term, 0.0))), NO_LOSS),
+            (SIMILARITY if term == "similarity" else FIRST_EPOCH)
+            * max(abs(float(now.get(term, 0.0))), NO_LOSS),
         )
         for term in before.index.union(now.index)
     }

@@ -30,6 +30,7 @@ without the number are from before it was raised first."""
 _CODE = ("msa", "pyproject.toml", "requirements.txt")
 
 _PROC_STATUS = Path("/proc/self/status")
+_CPUINFO = Path("/proc/cpuinfo")
 
 # Names and numbers of malloc.h (glibc), with what a run sets them to, in bytes.
 _MALLOC = {
@@ -81,7 +82,9 @@ def environment(device: str = "cpu") -> dict[str, str | int | bool | None]:
     -------
     dict of str to str, int, bool or None
         ``python``, ``platform``, one version per name in ``PACKAGES`` (None if not
-        installed), ``device`` (its type), ``device_name``, ``cpu``, ``threads``,
+        installed), ``device`` (its type), ``device_name``, ``cpu`` (its name),
+        ``cpu_kind`` (what tells its generation, None where the system does not say),
+        ``instructions`` (the vector instructions that PyTorch uses), ``threads``,
         ``rounding`` (:data:`ROUNDING`), ``commit`` and ``dirty`` (True if tracked code
         differs from the commit). Outside a git checkout the two are what
         ``MSA_COMMIT`` says, 40 hexadecimal digits and ``-dirty`` if it is so, else
@@ -103,6 +106,8 @@ def environment(device: str = "cpu") -> dict[str, str | int | bool | None]:
             torch.cuda.get_device_name(device) if kind == "cuda" else _cpu_model()
         ),
         "cpu": _cpu_model(),
+        "cpu_kind": _cpu_kind(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "rounding": ROUNDING,
         "commit": commit,
@@ -193,14 +198,28 @@ def _version(package: str) -> str | None:
         return None
 
 
-@cache
 def _cpu_model() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+    return _cpuinfo().get("model name") or platform.processor() or platform.machine()
+
+
+# Virtual machines may call several generations by one name, "AMD EPYC".
+_KIND = ("cpu family", "model", "CPU implementer", "CPU part")
+
+
+def _cpu_kind() -> str | None:
+    told = _cpuinfo()
+    return ", ".join(f"{key} {told[key]}" for key in _KIND if key in told) or None
+
+
+@cache
+def _cpuinfo() -> dict[str, str]:
+    """Return what the system says of its first processor."""
+    try:
+        text = _CPUINFO.read_text()
+    except OSError:
+        return {}
+    lines = (line.partition(":") for line in text.split("\n\n")[0].splitlines())
+    return {key.strip(): value.strip() for key, _, value in lines}
 
 
 # Asked once per process: what a worker computes depends on the code it loaded when it
