@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from threading import Thread
+from unittest.mock import Mock
 
 import fake_runs
 import numpy as np
@@ -384,6 +385,22 @@ def test_systems_are_measured_in_turn_and_new_rows_replace_old(monkeypatch, tmp_
     assert len(stored) == len(rows)
     (again,) = stored.loc[stored["seconds_per_epoch"] == 123.0, "model"]
     assert again == "FC(T)"
+
+
+def test_other_views_are_measured_on_the_data_or_on_what_stands_for_them(monkeypatch):
+    monkeypatch.setattr(inputs, "_real", Mock(side_effect=MissingData("not here")))
+    damage = {"rows": 4, "device": "cpu", "missing_rate": 0.5}
+    work = inputs.of_view("mosi", "unaligned", **damage)
+    assert work.shapes == inputs.PAPER_SHAPES["mosi"]
+    assert (len(work.train), work.whole["train"]) == (4, 1284)
+    work = inputs.of_view("mosi", "clip-context", **damage)
+    assert work.shapes == inputs.clip_context_shapes("mosi")
+    with pytest.raises(MissingData, match="not here"):
+        inputs.of_view("mosi", "aligned", **damage)
+    real = Mock(return_value="the data")
+    monkeypatch.setattr(inputs, "_real", real)
+    assert inputs.of_view("mosi", "aligned", **damage) == "the data"
+    assert real.call_args.kwargs["view"] == "aligned"
 
 
 def test_rows_of_a_new_session_keep_apart_from_the_old(monkeypatch, tmp_path):

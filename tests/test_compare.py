@@ -332,14 +332,18 @@ def test_the_state_of_a_page(published):
     assert "study run" not in parts
 
 
-@pytest.mark.parametrize("other", [{"view": "unaligned"}, {"encoder_mode": "finetune"}])
-def test_no_command_is_given_for_times_that_it_does_not_measure(monkeypatch, other):
+def test_no_command_is_given_for_times_that_it_does_not_measure(monkeypatch):
     monkeypatch.setattr(compare, "load_table", lambda _: pd.DataFrame())
-    cells = compared("mit-table-6", **other)
+    cells = compared("mit-table-6", encoder_mode="finetune")
     assert "bench rates" not in paper_words.state("mit-table-6", cells)
     (table,) = paper_tables.tables("mit-table-6", cells)
     assert not any(table.commands.values())
-    assert "bench rates" in paper_words.state("mit-table-6", compared("mit-table-6"))
+    for view, command in (
+        ("clip-context", "bench rates --save\n"),
+        ("unaligned", "bench rates --save --view unaligned\n"),
+    ):
+        cells = compared("mit-table-6", view=view)
+        assert command in paper_words.state("mit-table-6", cells)
 
 
 def test_data_statistics_stand_beside_the_papers(monkeypatch):
@@ -396,12 +400,18 @@ def test_running_times_are_ratios_to_the_papers_own_system(monkeypatch):
     monkeypatch.setattr(compare, "epoch_times", times)
     cells = compared("mit-table-6")
     (table,) = paper_tables.tables("mit-table-6", cells)
-    mult = table.cells[table.cells["System"] == "MulT"].set_index("Value")["0.0"]
+    mult = table.cells[table.cells["System"] == "MulT (unaligned)"]
+    mult = mult.set_index("Value")["0.0"]
     assert mult["ours"] == "6.0 [6.0 to 6.0]"
-    assert (mult["paper, ratio"], mult["ours, ratio"]) == (f"{27 / 14:.2f}", "2.00")
+    # By round 3 and 1.5; Student's 97.5 % for two values: 12.706.
+    assert mult["paper, ratio"] == f"{27 / 14:.2f}"
+    reach = 12.706 * 0.75
+    bounds = f"[{2.25 - reach:.2f} to {2.25 + reach:.2f}]"
+    assert mult["ours, ratio"] == f"2.25 {bounds}"
+    assert mult["difference, ratio"] == f"+{2.25 - 27 / 14:.2f}"
     assert mult["rounds"] == "2"
     assert "measured in turn on some processor, 1 thread" in table.caption
-    assert "with the least and the most of 2 rounds" in table.caption
+    assert "mean and 95 % t-interval of 2 rounds" in table.caption
     assert "a mean over 2 rounds" in paper_words.state("mit-table-6", cells)
     words = paper_words.in_short("mit-table-6", cells)
     assert words.startswith("2 of 55 printed cells have a number of ours")
@@ -429,11 +439,20 @@ def test_times_of_two_sessions_are_never_in_one_table(monkeypatch):
     cells = compared("mit-table-6")
     (table,) = paper_tables.tables("mit-table-6", cells)
     ours = table.cells[table.cells["Value"] == "ours"].set_index("System")["0.0"]
-    assert ours["TFR-Net"] == "5.0 [5.0 to 5.0]"
-    assert ours["MulT"] == compare.OTHER_SESSION
-    assert ours["TFN"] == NOT_RUN
+    assert ours["TFR-Net (unaligned)"] == "5.0"  # one round has no interval
+    assert ours["MulT (unaligned)"] == compare.OTHER_SESSION
+    assert ours["TFN (aligned)"] == NOT_RUN
     assert f"a processor, 1 thread, commit {'a' * 10}" in table.caption
     assert "another" not in table.caption
+
+
+def test_times_of_random_tensors_say_so(monkeypatch):
+    content = "random tensors, every sequence of full length"
+    times = session("a" * 40, 5.0, view="unaligned", content=content)
+    monkeypatch.setattr(compare, "load_table", lambda _: times)
+    words = paper_words.state("mit-table-6", compared("mit-table-6", view="unaligned"))
+    assert f"Ours: {content}, in place of unaligned frame-level features" in words
+    assert "minilm" not in words
 
 
 def test_of_sessions_alike_the_last_one_counts():

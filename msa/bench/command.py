@@ -8,7 +8,7 @@ import math
 import sys
 from typing import Any
 
-from msa.data.registry import DATASETS
+from msa.data.registry import DATASETS, FRAME_LEVEL
 
 KINDS = ("clip-context", "papers")
 MODES = ("frozen", "finetune")
@@ -98,6 +98,7 @@ run on the machine meanwhile."""
 _RATES_EXAMPLES = """\
 examples:
   python -m msa bench rates --save
+  python -m msa bench rates --view unaligned --rates 0.5 --save
   python -m msa bench rates --models MulT MIT-FRNet --rates 0.0 0.5 --rounds 1"""
 
 
@@ -114,6 +115,12 @@ def _add_rates(verbs: Any) -> None:
         nargs="+",
         metavar="MODEL",
         help="only these (default: the rows of Table 6)",
+    )
+    parser.add_argument(
+        "--view",
+        choices=("clip-context", *FRAME_LEVEL),
+        help="feature view (default: the data set's own); unaligned takes random "
+        "tensors of the papers' shapes where the official file is not there",
     )
     parser.add_argument(
         "--rates",
@@ -162,6 +169,7 @@ def _rates(options: argparse.Namespace) -> int:
         [_model_name(name) for name in options.models or rates.SYSTEMS],
         options.rates or RATES,
         dataset=options.dataset,
+        view=options.view,
         rounds=options.rounds or rates.ROUNDS,
         threads=options.threads,
         device=options.device,

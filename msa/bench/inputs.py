@@ -197,6 +197,37 @@ def workload(
         return _of_real_lengths(dataset, encoder_mode, **damage)
 
 
+def of_view(
+    dataset: str, view: str, rows: int, device: str, *, missing_rate: float
+) -> Workload:
+    """Return what to measure on in a feature view, with a frozen text encoder.
+
+    Parameters
+    ----------
+    dataset, view : str
+        The real data where they are there; else random tensors, of the lengths of the
+        default view, or of the shapes of the papers' unaligned features.
+    rows : int
+        Rows to draw at most of the latter.
+    device : str
+    missing_rate : float
+
+    Raises
+    ------
+    MissingData
+        If nothing can stand for data that are not there.
+    """
+    damage = {"device": device, "missing_rate": missing_rate}
+    try:
+        return _real(dataset, "frozen", view=view, **damage)
+    except MissingData:
+        if view == default_view(dataset):
+            return _of_real_lengths(dataset, "frozen", **damage)
+        if view == "unaligned":
+            return _of_full_length(dataset, "frozen", rows, **damage)
+        raise
+
+
 def text_encoder(work: Workload) -> nn.Module:
     """Return the text encoder to fine-tune: pretrained, or a random BERT base."""
     if work.encoder != RANDOM_BERT:
@@ -224,9 +255,13 @@ class RandomBert(nn.Module):
 
 
 def _real(
-    dataset: str, encoder_mode: str, device: str, missing_rate: float
+    dataset: str,
+    encoder_mode: str,
+    device: str,
+    missing_rate: float,
+    view: str | None = None,
 ) -> Workload:
-    data = load(dataset, default_view(dataset))
+    data = load(dataset, view or default_view(dataset))
     encoder = default_encoder(data.source.language)
     splits = prepare(
         data,

@@ -52,6 +52,7 @@ def measure_rates(
     rates: Sequence[float] = RATES,
     *,
     dataset: str = "mosi",
+    view: str | None = None,
     rounds: int = ROUNDS,
     threads: int = 1,
     device: str = "cpu",
@@ -64,8 +65,11 @@ def measure_rates(
     rates : sequence of float
         Missing rates of training and validation.
     dataset : str
-        In its default view, with the frozen text encoder; without the data, random
-        tensors of its lengths.
+        With the frozen text encoder.
+    view : str, optional
+        Feature view, the default one of the data set when left out. Where the data are
+        not here, random tensors stand for them: of the lengths of the default view, or
+        of the full length that the papers' unaligned features have.
     rounds : int
     threads : int
         One is what the workers of a study have.
@@ -82,15 +86,16 @@ def measure_rates(
     ------
     UnknownModel
         If a system does not exist, or is not trained.
+    MissingData
+        If neither the data are here nor anything to stand for them.
     """
     entries = {name: entry_of(name) for name in systems}
+    view = view or default_view(dataset)
     torch.set_num_threads(threads)
     found = run_environment(device)
     found["session"] = datetime.now(UTC).isoformat(timespec="seconds")
     for rate in rates:
-        work = inputs.workload(
-            dataset, "clip-context", "frozen", ROWS, device, missing_rate=rate
-        )
+        work = inputs.of_view(dataset, view, ROWS, device, missing_rate=rate)
         part = inputs.choose(work.train, ROWS)
         built = {}
         for name, entry in entries.items():
@@ -104,7 +109,7 @@ def measure_rates(
                     "model": name,
                     "variant": entries[name].default_variant,
                     "dataset": dataset,
-                    "view": default_view(dataset),
+                    "view": view,
                     "encoder_mode": "frozen",
                     "missing_rate": float(rate),
                     "round": number,

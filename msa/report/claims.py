@@ -36,6 +36,13 @@ from msa.study.verdicts import (
 from msa.train.metrics import METRICS
 
 MEASURE = "python -m msa bench rates --save"
+
+
+def measure(view: str) -> str:
+    """Return the command that measures the seconds of an epoch in a view."""
+    return f"{MEASURE} --view {view}" if view in FRAME_LEVEL else MEASURE
+
+
 """Command that measures running times."""
 
 DECIDED = (REPRODUCED, CONSISTENT, REFUTED)
@@ -282,7 +289,7 @@ def command(claim: Claim, view: str = "clip-context", *, again: bool = False) ->
         Whether to make runs again that are published.
     """
     if claim.kind == "faster":
-        return f"{MEASURE}\npython -m msa study publish"
+        return f"{measure(view)}\npython -m msa study publish"
     if claim.kind == "counts":
         checks = [f"python -m msa data check {name} --write" for name in claim.datasets]
         return "\n".join([*checks, "python -m msa study publish"])

@@ -22,6 +22,7 @@ from msa.study.epoch_times import EPOCH_TIMES, epoch_times, one_session
 from msa.study.grids import SEEDS
 from msa.study.layout import SYSTEM, setting
 from msa.study.results import load_aggregates, load_runs, load_summary, load_table
+from msa.study.stats import student_interval
 from msa.train.config import RunConfig
 from msa.train.metrics import RATES, mwa
 
@@ -114,8 +115,9 @@ def compared(
     Returns
     -------
     DataFrame
-        One row per printed cell, in the order of the paper: ``dataset, row, metric,
-        variant, rate, printed, paper`` (in the paper's unit), ``system, model_variant,
+        One row per printed cell, in the order of the paper: ``dataset, row, type,
+        metric, variant, rate, printed, paper_value`` (in the paper's unit; ``type`` of
+        features, where the table prints it), ``system, model_variant,
         key, factor, ours, ranked, lo, hi, n, seeds, status, view, encoder,
         encoder_mode`` (our numbers in the paper's unit; ``status`` is empty where there
         is a number). ``ranked`` is what systems are put in order by: our number, but F1
@@ -142,11 +144,23 @@ def compared(
 
 
 def _with_ratios(cells: pd.DataFrame) -> pd.DataFrame:
-    """Add how many times the paper's own system takes, at the same missing rate."""
+    """Add how many times the paper's own system takes, at the same missing rate.
+
+    Ours is the mean of the ratios by round, with their t-interval.
+    """
     own = cells[cells["row"] == "Ours"].set_index("rate")
-    for field in ("paper_value", "ours"):
-        cells[f"{field}_ratio"] = cells[field] / cells["rate"].map(own[field])
-    return cells
+    paper = cells["paper_value"] / cells["rate"].map(own["paper_value"])
+    ratios = [
+        rounds / own.at[rate, "rounds"]
+        for rate, rounds in zip(cells["rate"], cells["rounds"], strict=True)
+    ]
+    bounds = [student_interval(ratio.dropna()) for ratio in ratios]
+    return cells.drop(columns="rounds").assign(
+        paper_value_ratio=paper,
+        ours_ratio=[ratio.mean() for ratio in ratios],
+        lo_ratio=[lo for lo, _ in bounds],
+        hi_ratio=[hi for _, hi in bounds],
+    )
 
 
 def _printed_cells(source_: Source) -> pd.DataFrame:
@@ -165,7 +179,9 @@ def _printed_cells(source_: Source) -> pd.DataFrame:
     own = own.rename(columns={"value": "paper_value"})
     if source_.number == "MWA/10":
         own = _weighted(own)
-    kept = ["dataset", "row", "metric", "variant", "rate", "printed", "paper_value"]
+    own["type"] = own["setting"].str.extract(r"\((aligned|unaligned)\)")[0].fillna("")
+    kept = ["dataset", "row", "type", "metric", "variant", "rate", "printed"]
+    kept.append("paper_value")
     return own[[*kept, "system", "model_variant", "key", "factor", "arrow"]]
 
 
@@ -280,23 +296,27 @@ class _Ours:
         return {**found, "n": int(row["n"]), "seeds": row["seeds"], "status": ""}
 
     def _seconds(self, cell: Mapping[str, object]) -> dict[str, object]:
-        """Return measured seconds of an epoch: mean, least and most of the rounds."""
+        """Return measured seconds of an epoch: mean and t-interval over rounds."""
         place = self._place(str(cell["dataset"]))
+        nothing = {"rounds": pd.Series(dtype=float)}
         if place["encoder_mode"] != "frozen":
-            return _nothing(NOT_RUN)
+            return nothing | _nothing(NOT_RUN)
         dataset, model, variant = (str(cell[name]) for name in CELL_SYSTEM)
         system = (dataset, place["view"], model, variant, float(cell["rate"]))
         times = self._session(dataset, str(place["view"]))
         cost = epoch_times(times, *system)
         if cost.empty:
             elsewhere = epoch_times(self.times, *system)
-            return _nothing(NOT_RUN if elsewhere.empty else OTHER_SESSION)
-        found = {"ours": cost.mean(), "lo": cost.min(), "hi": cost.max()}
+            return nothing | _nothing(NOT_RUN if elsewhere.empty else OTHER_SESSION)
+        lo, hi = student_interval(cost)
+        found = {"ours": cost.mean(), "lo": lo, "hi": hi}
+        found["rounds"] = cost.set_axis(cost.index.get_level_values("round"))
         _, device, threads, _ = cost.index[0]
         where = (
             f"{device}, {threads} thread{'s' if threads > 1 else ''}, commit "
             f"{str(times['commit'].iloc[0])[:10]}"
         )
+        found["content"] = "; ".join(dict.fromkeys(times.get("content", [])))
         return {**found, "n": len(cost), "seeds": "", "status": "", "where": where}
 
     def _session(self, dataset: str, view: str) -> pd.DataFrame:

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from msa.data.published import PRINTED_NAMES, published
-from msa.data.registry import default_view, source
-from msa.report.claims import MEASURE
+from msa.data.registry import source
+from msa.report.claims import measure
 from msa.report.compare import (
     CELL_SYSTEM,
     SOURCES,
@@ -37,7 +37,8 @@ from msa.train.metrics import METRICS, RATES
 PARTS = ("paper", "ours", "difference", "seeds")
 """The rows of a system."""
 
-TIME_PARTS = ("paper", "ours", "paper, ratio", "ours, ratio", "rounds")
+TIME_PARTS = ("paper", "ours", "paper, ratio", "ours, ratio", "difference, ratio")
+TIME_PARTS += ("rounds",)
 """The rows of a system in a table of running times."""
 
 
@@ -150,7 +151,10 @@ def printed_name(key: str, factor: float) -> str:
 def _lines(source_: Source, cells: pd.DataFrame) -> list[str]:
     if source_.split == "model":
         return [f"{rate:.1f}" for rate in cells["rate"]]
-    return [source_.paper if row == "Ours" else row for row in cells["row"]]
+    return [
+        (source_.paper if row == "Ours" else row) + (f" ({type_})" if type_ else "")
+        for row, type_ in zip(cells["row"], cells["type"], strict=True)
+    ]
 
 
 def _text(part: str, cell: Mapping[str, object], places: int) -> str:
@@ -160,21 +164,33 @@ def _text(part: str, cell: Mapping[str, object], places: int) -> str:
     if part in ("seeds", "rounds"):
         return str(cell["n"])
     if part.endswith("ratio"):
-        field = {"paper": "paper_value", "ours": "ours"}[part.partition(",")[0]]
-        ratio = cell[f"{field}_ratio"]
-        return f"{ratio:.2f}" if np.isfinite(ratio) else MISSING
+        return _ratio_text(part.partition(",")[0], cell)
     if part == "ours" and cell["status"]:
         return cell["status"]
     if np.isnan(cell["ours"]):
         return MISSING
     if part == "ours":
         bounds = f"[{cell['lo']:.{places}f} to {cell['hi']:.{places}f}]"
+        if np.isnan(cell["lo"]):  # one round
+            bounds = ""
         if str(cell["key"]).endswith(SWAPPED) and cell["ranked"] != cell["ours"]:
             bounds = f"({cell['ranked']:.{places}f}) {bounds}"
         fewer = FEWER if cell["fewer_seeds"] else ""
-        return f"{cell['ours']:.{places}f}{fewer}{_our_arrow(cell)} {bounds}"
+        return f"{cell['ours']:.{places}f}{fewer}{_our_arrow(cell)} {bounds}".rstrip()
     difference = cell["ours"] - cell["paper_value"]
     return MISSING if np.isnan(difference) else f"{difference:+z.{places}f}"
+
+
+def _ratio_text(part: str, cell: Mapping[str, object]) -> str:
+    paper, ours = cell["paper_value_ratio"], cell["ours_ratio"]
+    ratio = {"paper": paper, "ours": ours, "difference": ours - paper}[part]
+    if not np.isfinite(ratio):
+        return MISSING
+    if part == "difference":
+        return f"{ratio:+z.2f}"
+    if part == "paper" or np.isnan(cell["lo_ratio"]):
+        return f"{ratio:.2f}"
+    return f"{ratio:.2f} [{cell['lo_ratio']:.2f} to {cell['hi_ratio']:.2f}]"
 
 
 ROUNDING = 1e-4
@@ -203,7 +219,7 @@ def _is_higher_better(cells: pd.DataFrame) -> bool:
 def _commands(source_: Source, own: pd.DataFrame) -> list[str]:
     """Return the commands of the runs of a row: its seeds, else the first one."""
     if source_.number == "seconds":
-        return [MEASURE] if is_timed(own) else []
+        return [measure(cell_view)] if (cell_view := timed_view(own)) else []
     cell = own.iloc[0]
     is_curve = source_.number in ("AUILC", "MWA/10")
     rates = RATES if is_curve else sorted(own["rate"].dropna().unique()) or [0.0]
@@ -224,17 +240,21 @@ def _printed_in(source_: Source, dataset: str) -> str:
     return " and ".join(own["table"].unique())
 
 
-def is_timed(cells: pd.DataFrame) -> bool:
-    """Tell whether ``python -m msa bench rates`` measures what the cells are of.
+def timed_view(cells: pd.DataFrame) -> str:
+    """Return the view that ``python -m msa bench rates`` measures cells in.
 
     Parameters
     ----------
     cells : DataFrame
         From :func:`msa.report.compare.compared`, of one view and encoder mode.
+
+    Returns
+    -------
+    str
+        Empty where a text encoder trains along, which it does not measure.
     """
     place = cells.iloc[0]
-    here = (default_view(place["dataset"]), "frozen")
-    return (place["view"], place["encoder_mode"]) == here
+    return str(place["view"]) if place["encoder_mode"] == "frozen" else ""
 
 
 def _caption(source_: Source, cells: pd.DataFrame) -> str:
@@ -246,8 +266,10 @@ def _caption(source_: Source, cells: pd.DataFrame) -> str:
         "MWA/10": "weighted average over missing rates (eq. 25, divided by 10), made "
         "of the printed table for the paper",
         "seconds": "seconds; the paper does not say of what. Ours: an epoch, training "
-        "and validation, mean with the least and the most of "
-        f"{rounds_in_words(cells)}; ratio: times what MIT-FRNet takes at that rate",
+        "and validation, mean and 95 % t-interval of "
+        f"{rounds_in_words(cells)}; ratio: times what MIT-FRNet takes at that rate, "
+        "ours by round; difference: ours minus paper. In parentheses: what features "
+        "the paper gave the system; ours are the same for all",
     }[source_.number]
     metric = ""
     if source_.split == "metric":
@@ -320,11 +342,14 @@ def place(cells: pd.DataFrame) -> str:
     encoders = ", ".join(dict.fromkeys(cells["encoder"]))
     features = view_words(view, cells["dataset"])
     if "where" in cells:
-        machines = "; ".join(dict.fromkeys(cells["where"].dropna()))
-        return (
-            f"Ours: {features}, text encoder {encoders} ({mode}), measured in "
-            f"turn on {machines}."
+        machines, contents = (
+            "; ".join(dict.fromkeys(cells[column].dropna()))
+            for column in ("where", "content")
         )
+        what = f"{features}, text encoder {encoders} ({mode})"
+        if contents.startswith("random"):  # text as wide as the papers' encoder gives
+            what = f"{contents}, in place of {features}, encoder frozen"
+        return f"Ours: {what}, measured in turn on {machines}."
     seeds = _all_seeds(cells)
     some = "seed" if len(seeds) == 1 else "seeds"
     is_begun = cells["status"].str.contains(" of ").any()  # some rates, not all

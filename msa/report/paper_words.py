@@ -7,10 +7,10 @@ from scipy.stats import kendalltau
 
 from msa.data.registry import FRAME_LEVEL, source
 from msa.report import claims
-from msa.report.claims import MEASURE, LinkedTable
+from msa.report.claims import LinkedTable, measure
 from msa.report.compare import SOURCES, Source, compared
 from msa.report.labels import MISSING, fewest_to_most
-from msa.report.paper_tables import is_timed, place, rounds_in_words
+from msa.report.paper_tables import place, rounds_in_words, timed_view
 from msa.report.tables import Table
 from msa.study.grids import CANDIDATES, in_view, study_names
 from msa.study.stats import TIE
@@ -67,10 +67,10 @@ def state(page: str, cells: pd.DataFrame) -> str:
         )
     if source_.number == "seconds" and done:
         lines[0] += f" Each number of ours is a mean over {rounds_in_words(cells)}."
-    if source_.number == "seconds" and not is_timed(cells):
-        lines[0] += " Times are measured in the clip-context view, encoders frozen."
+    if source_.number == "seconds" and not (timed := timed_view(cells)):
+        lines[0] += " Times are measured with a frozen encoder."
     elif done < len(printed) and source_.number == "seconds":
-        lines.append(f"```bash\n{MEASURE}\n```")
+        lines.append(f"```bash\n{measure(timed)}\n```")
     elif done < len(printed):
         runs = [f"python -m msa study run {s}" for s in _studies(source_, view, mode)]
         commands = "\n".join([*runs, "python -m msa study publish"])

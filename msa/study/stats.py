@@ -185,6 +185,24 @@ def student_draws(values: ArrayLike, resamples: int = RESAMPLES) -> Floats:
     return values.mean() + error * student.ppf(shares, len(values) - 1)
 
 
+def student_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float]:
+    """Return the t-interval of the mean of few values, nan for fewer than two.
+
+    Examples
+    --------
+    >>> student_interval([1.0, 2.0, 3.0])[1].round(3)
+    4.484
+    """
+    values = np.asarray(values, dtype=float)
+    if len(values) < 2:
+        return np.nan, np.nan
+    from scipy.stats import t as student  # here: it loads slowly
+
+    error = values.std(ddof=1) / np.sqrt(len(values))
+    reach = error * student.ppf((1 + level) / 2, len(values) - 1)
+    return values.mean() - reach, values.mean() + reach
+
+
 def run_scores(
     predictions: ArrayLike, truth: ArrayLike, scale: str
 ) -> dict[str, Floats]:
