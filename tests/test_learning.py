@@ -22,6 +22,7 @@ from test_models import OURS
 from msa.data.demo import make_demo
 from msa.data.load import load
 from msa.models.registry import MODELS
+from msa.study.results import load_runs
 from msa.train.config import RunConfig
 from msa.train.run import run
 
@@ -119,3 +120,17 @@ def test_a_system_learns_what_its_modality_tells_and_nothing_from_nothing(name):
         half_corr, half_mae = skill(name, 0.5, epochs)
         assert blind_corr < half_corr < corr
         assert relative_mae < half_mae < blind_mae
+
+
+def test_published_demo_runs_at_full_depth_lose_with_the_missing_rate():
+    # The tests above take shallow models; study `demo` takes the papers' depths.
+    runs = load_runs("demo")
+    if runs.empty:
+        pytest.skip("no published results")
+    errors = runs.pivot_table(index="model", columns="missing_rate", values="test_MAE")
+    constant, trained = errors.loc["constant"], errors.drop(index="constant")
+    assert {*OURS, "TFR-Net", "text-linear"} <= set(trained.index)
+    assert (trained[0.0] < 0.85 * constant[0.0]).all()
+    assert (trained[0.0] < trained[0.5]).all()
+    assert (trained[0.5] < trained[1.0]).all()
+    assert (trained[1.0] > 0.95 * constant[1.0]).all()
