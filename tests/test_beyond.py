@@ -202,8 +202,30 @@ def test_selection_counts_what_the_test_split_buys(stored):
     assert cells.at["MFMB-Net", "validation-best"].startswith("70.00")
     assert cells.at["MFMB-Net", "test-best buys"] == "+5.00"
     assert cells.at["TFN", "test-best buys"] == "+1.00"
-    # Systems count alike, whatever their seeds: (5 + 1) / 2.
-    assert "buys +3.00" in selection.in_words("Non0_acc_2")
+    # Systems count alike, whatever their seeds: (5 + 1) / 2. Student's 97.5 % of two
+    # values is 12.706, their standard error 2.
+    words = selection.in_words("Non0_acc_2")
+    bounds = f"[{3 - 25.412:+.2f} to {3 + 25.412:+.2f}]"
+    assert f"buys +3.00 in Acc-2 (Non0) (%) on average {bounds}" in words
+    assert "Another seed" not in words
+
+
+def test_what_a_rule_turns_is_held_against_another_seed(stored):
+    scores = {"TFN": (0.70, 0.71, 0.72), "LMF": (0.69, 0.72, 0.73)}
+    usual, rows = [], []
+    for model, values in scores.items():
+        for seed, value in zip(SEEDS, values, strict=True):
+            made = run("", model, seed=seed) | {"test_Non0_acc_2": value}
+            usual.append(made | {"run_id": config_of(made).run_id, "best_epoch": 1})
+    for made in usual:
+        own = {"run_id": made["run_id"], "epoch": 1, "metric": "Non0_acc_2"}
+        own["value"] = made["test_Non0_acc_2"]
+        rows += [own | {"split": split} for split in ("valid", "test")]
+    stored(load_runs=pd.DataFrame(usual), load_epochs=pd.DataFrame(rows))
+    words = selection.in_words("Non0_acc_2")
+    assert "turns 0 of 3 pairs of systems round" in words  # one epoch: no choice
+    # Of the three pairs of seeds two have the systems in another order.
+    assert "Another seed with this study's rule turns 2 of 3 (67 %)." in words
 
 
 def test_pairs_are_counted_where_both_systems_were_run(stored):

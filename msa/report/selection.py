@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import pandas as pd
 
 from msa.report.beyond import (
@@ -13,7 +15,14 @@ from msa.report.beyond import (
     seeds_in_words,
     turned,
 )
-from msa.report.labels import axis_label, decimals_of, describe, of_metric, shown
+from msa.report.labels import (
+    axis_label,
+    decimals_of,
+    describe,
+    main_runs,
+    of_metric,
+    shown,
+)
 from msa.study.results import load_epochs, load_runs
 from msa.study.selection import (
     BEST_PER_METRIC,
@@ -22,6 +31,7 @@ from msa.study.selection import (
     VALIDATION_BEST,
     scores_by_rule,
 )
+from msa.study.stats import student_interval
 from msa.train.metrics import METRICS
 
 
@@ -54,32 +64,62 @@ def in_words(metric: str = "Non0_acc_2") -> str:
     own = _by_rule(metric)
     if own.empty:
         return "No run of the study `selection` is published yet."
-    means = own.groupby(["missing_rate", "rule", "model"])["value"].mean().unstack()
-    rates = sorted(own["missing_rate"].unique())
+    scores = own.set_index(["missing_rate", "model", "seed", "rule"])["value"].unstack()
     sign = 1 if METRICS[metric].higher_is_better else -1
     told = []
     for rule, what in (
         (TEST_BEST, "Choosing the epoch on the test split"),
         (BEST_PER_METRIC, "the best epoch of each metric on validation"),
     ):
-        # A rate has the systems that were run there.
-        tables = [
-            means.loc[r].loc[[VALIDATION_BEST, rule]].dropna(axis=1) for r in rates
-        ]
-        counts = [turned(*table.to_numpy()) for table in tables]
-        pairs, changed = (sum(column) for column in zip(*counts, strict=True))
-        gain = float(
-            pd.concat([t.loc[rule] - t.loc[VALIDATION_BEST] for t in tables]).mean()
+        pairs, changed = _turned(scores[VALIDATION_BEST], scores[rule])
+        gains = sign * (scores[rule] - scores[VALIDATION_BEST])
+        gains = gains.groupby(["missing_rate", "model"]).mean()
+        values = (float(gains.mean()), *student_interval(gains))
+        gain, lo, hi = (
+            f"{shown(metric, value):+z.{decimals_of(metric)}f}" for value in values
         )
-        bought = f"{sign * shown(metric, gain):+z.{decimals_of(metric)}f}"
         told.append(
-            f"{what} buys {bought} in {axis_label(metric)} on average and turns "
-            f"{changed} of {pairs} pairs of systems round"
+            f"{what} buys {gain} in {axis_label(metric)} on average [{lo} to {hi}] and "
+            f"turns {changed} of {pairs} pairs of systems round"
         )
-    places = ", ".join(f"{rate:.1f}" for rate in rates)
+    places = ", ".join(f"{rate:.1f}" for rate in sorted(own["missing_rate"].unique()))
     return (
         f"{'; '.join(told)} (missing rate {places}; {own['model'].nunique()} systems, "
-        f"{seeds_in_words(own)})."
+        f"{seeds_in_words(own)}; pairs on one seed that both have; interval: "
+        f"Student's, over systems and rates). {_by_another_seed(metric, own)}"
+    ).rstrip()
+
+
+def _turned(usual: pd.Series, other: pd.Series) -> tuple[int, int]:
+    """Count pairs of systems of one rate and seed, and those that ``other`` turns."""
+    counts = [(0, 0)]
+    for _, places in usual.groupby(["missing_rate", "seed"]).groups.items():
+        counts.append(turned(usual[places], other[places]))
+    pairs, changed = (sum(column) for column in zip(*counts, strict=True))
+    return pairs, changed
+
+
+def _by_another_seed(metric: str, own: pd.DataFrame) -> str:
+    """Say how many pairs another seed turns: what a rule has to be held against."""
+    runs, column = load_runs(), f"test_{metric}"
+    runs = main_runs(runs, runs)
+    if runs.empty or column not in runs:
+        return ""
+    here = runs["missing_rate"].isin(own["missing_rate"])
+    for name in ("dataset", "view", "encoder", "encoder_mode", "model"):
+        here &= runs[name].isin(own[name])
+    scores = runs[here].set_index(["missing_rate", "model", "seed"])[column]
+    wide = scores.unstack("seed")
+    counts = [(0, 0)]
+    for one, other in combinations(wide, 2):
+        for _, both in wide[[one, other]].dropna().groupby("missing_rate"):
+            counts.append(turned(both[one], both[other]))
+    pairs, changed = (sum(column) for column in zip(*counts, strict=True))
+    if not pairs:
+        return ""
+    return (
+        f"Another seed with this study's rule turns {changed} of {pairs} "
+        f"({100 * changed / pairs:.0f} %)."
     )
 
 
