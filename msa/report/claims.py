@@ -35,16 +35,6 @@ from msa.study.verdicts import (
 )
 from msa.train.metrics import METRICS
 
-MEASURE = "python -m msa bench rates --save"
-
-
-def measure(view: str) -> str:
-    """Return the command that measures the seconds of an epoch in a view."""
-    return f"{MEASURE} --view {view}" if view in FRAME_LEVEL else MEASURE
-
-
-"""Command that measures running times."""
-
 DECIDED = (REPRODUCED, CONSISTENT, REFUTED)
 """Verdicts of claims that runs have decided."""
 
@@ -275,6 +265,12 @@ def effect(row: dict[str, object]) -> str:
         f"{sign}{printed(unit, value)}{points}{of_curve} {METRICS[unit].name} "
         f"[{printed(unit, lo)} to {printed(unit, hi)}]"
     )
+
+
+def measure(view: str) -> str:
+    """Return the command that measures the seconds of an epoch in a view."""
+    command = "python -m msa bench rates --save"
+    return f"{command} --view {view}" if view in FRAME_LEVEL else command
 
 
 def command(claim: Claim, view: str = "clip-context", *, again: bool = False) -> str:
