@@ -516,7 +516,7 @@ def test_fine_tuning_is_compared_cell_by_cell(stored):
     assert "of 2 frozen systems MISA is best (0.800)" in words
     assert "better in 1 of 2 cells" in words
     assert "+0.040 on average" in words
-    assert "above 0 in 1 and below in 0" in words
+    assert "of the resamples moves it, in 1 and below in 0" in words
     stored(main_runs=pd.DataFrame([run("a", "TFN", missing_rate=0.5)]))
     cells = encoders.table("mosi", "clip-context").cells.set_index("System")
     assert cells.at["TFN", "Gain"] == "+0.100 [+0.050 to +0.150]"

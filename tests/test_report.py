@@ -228,8 +228,9 @@ def test_a_system_is_named_by_model_and_unusual_variant():
 
 def test_words_for_the_extremes(summary):
     assert best_and_worst(summary, "MAE") == (
-        "MAE (label units): at rate 0.0 from MFMB-Net 0.920 (best) to constant 1.420; "
-        "at rate 1.0 from MFMB-Net 1.400 (best) to constant 1.420."
+        "MAE (label units): at rate 0.0 from MFMB-Net 0.920 (best) to constant 1.420 "
+        "(1 to 2 seeds); at rate 1.0 from MFMB-Net 1.400 (best) to constant 1.420 "
+        "(1 seed)."
     )
     assert "constant" not in best_and_worst(summary, "Corr")
 
@@ -592,14 +593,20 @@ def test_convergence_shows_every_term_of_the_chosen_runs(runs):
     curves = pd.DataFrame(
         [
             {"run_id": run, "epoch": e, "split": s, "term": t, "value": v / e}
-            for run in (*runs["run_id"][:2], "elsewhere")
-            for e in (1, 2)
+            for run, epochs in zip(
+                (*runs["run_id"][:2], "elsewhere"),
+                ((1, 2), (1, 2, 4), (1,)),
+                strict=True,
+            )
+            for e in epochs
             for s, v in (("train", 2.0), ("valid", 3.0))
             for t in ("task", "reconstruction_text", "total")
         ]
     )
     picture = figures.convergence(curves, runs[runs["missing_rate"] == 0.0], "loss")
-    assert "MFMB-Net, mean total loss" in picture.alt
+    assert "MFMB-Net, total loss from the first to the last epoch, mean" in picture.alt
+    # Runs stop where they stop: (2 / 2 + 2 / 4) / 2.
+    assert "train 2.00 to 0.75, valid 3.00 to 1.12." in picture.alt
     assert "train 2.00 to 1.00, valid 3.00 to 1.50" in picture.alt
     assert "seeds 111, 1111." in picture.caption
     text = picture.svg.decode()

@@ -108,7 +108,8 @@ def test_the_page_marks_the_lowest_error_and_names_who_keeps_a_higher_one(monkey
     assert table.cells["Used"].tolist() == ["used", "", "", "", "used", "", ""]
     assert tuning.in_words("mosi") == (
         "CMU-MOSI: 0 of 1 systems use the setting with the lowest validation error of "
-        "their four. The published setting is kept by TFN (0.200 above)."
+        "their four, one run each (missing rate 0.0, seed 1111). The published setting "
+        "is kept by TFN (0.200 above)."
     )
     frame = pd.DataFrame(rows)
     told = tuning.in_words("mosi")

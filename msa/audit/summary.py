@@ -151,7 +151,7 @@ def _noise_floor() -> str:
     ahead = table[table["gain"] > 0]
     twins = _of(papers.twin_differences(), metric="Acc-2")["difference"].abs()
     return (
-        "Two rows that are one system by the released code differ by "
+        "Two rows that the released code makes one system differ by "
         f"{twins.median():.2f} points of Acc-2 in the median and {twins.max():.2f} at "
         f"most. MIT-FRNet is ahead in {len(ahead)} of {len(table)} MOSI cells; "
         f"{int(ahead['exceeds'].sum())} of these gains exceed that scatter."

@@ -1,8 +1,8 @@
 """MFMB-Net's Table 2: one modality alone, and the three concatenated.
 
-"FC then classify": what a modality tells without attention, recurrence or fusion. The
-paper does not say how a sequence becomes a vector; here it is the mean over the real
-steps (``ledger.toml``).
+A fully connected layer, then the score: what a modality tells without attention,
+recurrence or fusion. The paper does not say how a sequence becomes a vector; here it is
+the mean over the real steps (``ledger.toml``).
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from msa.data.registry import DATASETS, FRAME_LEVEL, VIEWS, UnknownData
+from msa.data.registry import DATASETS, FRAME_LEVEL, VIEWS, UnknownData, source
 from msa.report.labels import MISSING, not_published, printed
 from msa.report.tables import Table, no_marks
 from msa.study.claims import (
@@ -145,7 +145,7 @@ def short_board(view: str | None = None) -> Table:
     caption = (
         f"{len(found)} claims of both papers and what the published runs say of them, "
         "by rules that were written down before the runs; what was changed since is "
-        "listed with them."
+        "listed with them (one change moved two verdicts, on running time)."
     )
     return Table.plain(frame, "claims-short", caption)
 
@@ -159,7 +159,7 @@ def decided_board() -> LinkedTable:
         "verdict", key=lambda names: names.map(VERDICTS.index), kind="stable"
     )
     what = "The claims that runs have decided (class counts, which need none, left out)"
-    columns = ("Verdict", "Paper", "Claim", "Effect", "Note", "Page")
+    columns = ("Verdict", "Paper", "Claim", "Data", "Effect", SEEDS, "Note", "Page")
     return _board(found, "claims-decided", what, columns, up="")
 
 
@@ -206,6 +206,7 @@ def _board(
         {
             "Paper": [claim.paper for claim in claims],
             "Claim": [claim.says for claim in claims],
+            "Data": [_data(claim) for claim in claims],
             "Where": [claim.where for claim in claims],
             "Verdict": found["verdict"],
             "Effect": [effect(row) for row in found.to_dict("records")],
@@ -243,6 +244,14 @@ def _board(
     return LinkedTable(
         name, caption, cells, marks, data, commands, is_numeric=False, up=up
     )
+
+
+def _data(claim: Claim) -> str:
+    """Name a claim's data sets and the missing rates that its cells are of."""
+    titles = " and ".join(source(name).title for name in claim.datasets)
+    spans = (f"{at:.1f}" if isinstance(at, float) else at for at in claim.at)
+    told = ", ".join(dict.fromkeys(spans))
+    return f"{titles}: {told}" if titles and told else titles or MISSING
 
 
 def effect(row: dict[str, object]) -> str:
@@ -403,8 +412,19 @@ def printed_in_short() -> str:
     return f"{told}: {'; '.join(short_of)}." if short_of else f"{told}."
 
 
+def _is_twin(claim: Claim) -> bool:
+    """Whether a claim is another one once more, with the correct weights of F1."""
+    ids = {other.id for other in read_claims()}
+    return claim.id.removesuffix("-correct") in ids - {claim.id}
+
+
 def _beats_another(claim: Claim) -> bool:
-    """Whether a claim puts its paper's network before a system of somebody else."""
+    """Whether a claim puts its paper's network before a system of somebody else.
+
+    In scores, that is, and of two weightings of one F1 in that of the paper.
+    """
+    if claim.kind == "faster" or _is_twin(claim):
+        return False
     firsts = (claim.system, *(first for first, _ in claim.pairs))
     others = (*claim.rivals, *(second for _, second in claim.pairs))
     own = any(parse_system(name)[0] == claim.paper for name in firsts if name)
@@ -438,6 +458,11 @@ def in_short(view: str | None = None, page: str | None = None) -> str:
         )
     if page:
         return " ".join(words)
+    if twins := sum(_is_twin(claim) for claim in found["claim"]):
+        words.append(
+            f"{twins} statement{'s' if twins > 1 else ''} on F1 count twice, once in "
+            "each weighting of the classes."
+        )
     is_decided = found["verdict"].isin(DECIDED)
     sizes = sum(claim.kind == "counts" for claim in found.loc[is_decided, "claim"])
     if sizes:
@@ -450,7 +475,7 @@ def in_short(view: str | None = None, page: str | None = None) -> str:
     if decided := int(sum(fared.get(v, 0) for v in DECIDED)):
         shares = ", ".join(f"{fared.get(v, 0) or 'none'} {v}" for v in DECIDED)
         words.append(
-            f"That the paper's network is ahead of another system is what {decided} of "
-            f"those decided say: {shares}."
+            f"That the paper's network scores better than another system is what "
+            f"{decided} of those decided say: {shares}."
         )
     return " ".join(words)

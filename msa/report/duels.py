@@ -38,7 +38,7 @@ from msa.study.grids import BASELINES, CORNERS, REBUILDERS, comparison_of
 from msa.study.layout import matching
 from msa.study.pairs import PAIRS, load_pairs
 from msa.study.results import load_runs, load_summary
-from msa.study.stats import holm
+from msa.study.stats import holm, side_of_zero
 from msa.train.metrics import METRICS
 
 FEW = rules().seeds
@@ -52,8 +52,9 @@ LINEAR = "text-linear"
 
 BETTER_OR_WORSE = (
     "Better or worse: the 95 % interval of the gain, paired over seeds and test clips, "
-    "lies on that side of 0, at each rate on its own and not corrected for their "
-    "number; with one seed it knows nothing of others."
+    "lies on that side of 0, by more than another draw of the resamples moves it, at "
+    "each rate on its own and not corrected for their number; with one seed it knows "
+    "nothing of others."
 )
 """What :func:`against_linear` means by it."""
 
@@ -279,7 +280,8 @@ def against_linear(
 
 def _sides(line: pd.DataFrame) -> str:
     """Say at which missing rates one system's interval is on either side of 0."""
-    better, worse = line.loc[line["lo"] > 0, "at"], line.loc[line["hi"] < 0, "at"]
+    side = side_of_zero(line["lo"], line["hi"])
+    better, worse = line.loc[side > 0, "at"], line.loc[side < 0, "at"]
     seeds, plural = fewest_to_most(line["n"]), "s" if line["n"].max() > 1 else ""
     return (
         f"better at {_rates(better)}, worse at {_rates(worse)} of {len(line)} missing "
@@ -349,8 +351,8 @@ def f1_table(dataset: str, view: str) -> Shown:
     runs = runs[runs["missing_rate"].isin(CORNERS)]
     caption = (
         "Weighted F1 of the same predictions with the weights of the true classes "
-        "(correct) and of the predicted ones (swapped), in percent: means over seeds, "
-        "without intervals. "
+        "(correct) and of the predicted ones (swapped), in percent: means over as many "
+        "seeds as the last column says, without intervals. "
         f"{describe(runs)}{not_run_here((*BASELINES, *REBUILDERS), wide)}"
     )
     return plain_table(frame, own, f"f1-{dataset}", caption)
@@ -379,7 +381,8 @@ def f1_picture(dataset: str, view: str) -> Picture | None:
         axis.set_title(f"{source(dataset, view).title}, {view}")
         figure.legend(loc="outside right upper")
     caption = (
-        "What swapped class weights add to F1, means over seeds. "
+        "What swapped class weights add to F1, means over "
+        f"{fewest_to_most(wide['n'])} seed{'s' if wide['n'].max() > 1 else ''}. "
         f"{describe(main_of(load_runs(), dataset, view))}"
     )
     return closed_picture(figure, f"f1-{dataset}", f1_in_words(dataset, view), caption)
@@ -397,12 +400,13 @@ def f1_in_words(dataset: str, view: str) -> str:
     trained = wide[wide["model"].isin([*BASELINES, *REBUILDERS])]
     among = _turned_by_rate(trained, correct, swapped)
     top = wide.loc[excess.idxmax()]
+    seeds = f"{fewest_to_most(wide['n'])} seed{'s' if wide['n'].max() > 1 else ''}"
     return (
         f"{title}: swapped weights add {excess.min():+z.2f} to {excess.max():+z.2f} "
         f"points of F1 (most for {top['model']} at missing rate "
         f"{top['missing_rate']:.1f}) and turn {changed} of {pairs} pairs of systems "
         f"round, {among[1]} of {among[0]} among the systems of the papers' tables; "
-        f"ours are means over seeds.{not_run_here((*BASELINES, *REBUILDERS), wide)}"
+        f"{seeds} a cell.{not_run_here((*BASELINES, *REBUILDERS), wide)}"
     )
 
 

@@ -26,6 +26,7 @@ from msa.report.labels import (
 from msa.study.encoders import load_encoders
 from msa.study.layout import matching
 from msa.study.results import load_runs, load_summary
+from msa.study.stats import side_of_zero
 from msa.train.metrics import METRICS
 
 
@@ -69,13 +70,15 @@ def in_words(dataset: str, view: str, metric: str = "MAE") -> str:
         return f"{title} has no runs with a fine-tuned encoder yet."
     gains = both["gain"].map(lambda gain: shown(metric, gain))
     places, encoder = decimals_of(metric), both["encoder"].iloc[0]
+    side = side_of_zero(both["lo"], both["hi"])
     seeds = f"{fewest_to_most(both['n'])} seed{'s' if both['n'].max() > 1 else ''}"
     return (
         f"{title}, {view_words(view, [dataset])}, text encoder {encoder}, {seeds} a "
         f"cell: fine-tuning is better in {(gains > 0).sum()} of {len(gains)} cells "
         f"of {axis_label(metric)}, by {gains.mean():+z.{places}f} on average (from "
         f"{gains.min():+z.{places}f} to {gains.max():+z.{places}f}); the interval is "
-        f"above 0 in {(both['lo'] > 0).sum()} and below in {(both['hi'] < 0).sum()}. "
+        f"above 0, by more than another draw of the resamples moves it, in "
+        f"{(side > 0).sum()} and below in {(side < 0).sum()}. "
         f"{_best(both, metric)}"
     )
 

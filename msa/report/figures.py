@@ -498,8 +498,8 @@ def _convergence_in_words(own: pd.DataFrame, system: str) -> str:
     total = own[own["term"] == "total"].sort_values("epoch")
     parts = []
     for split in ("train", "valid"):
-        line = total[total["split"] == split].groupby("epoch")["value"].mean()
-        parts.append(f"{split} {line.iloc[0]:.2f} to {line.iloc[-1]:.2f}")
-    return f"{system}, mean total loss from the first to the last epoch: " + (
+        runs = total[total["split"] == split].groupby("run_id")["value"]
+        parts.append(f"{split} {runs.first().mean():.2f} to {runs.last().mean():.2f}")
+    return f"{system}, total loss from the first to the last epoch, mean of runs: " + (
         f"{', '.join(parts)}."
     )

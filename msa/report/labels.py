@@ -387,7 +387,8 @@ def best_and_worst(summary: pd.DataFrame, metric: str) -> str:
     Parameters
     ----------
     summary : DataFrame
-        ``model, variant, missing_rate, metric, mean`` of one data set.
+        ``model, variant, missing_rate, metric, mean`` of one data set; with ``n`` the
+        seeds are told.
     metric : str
         Metric key.
     """
@@ -402,7 +403,11 @@ def best_and_worst(summary: pd.DataFrame, metric: str) -> str:
             f"{system_name(row.model, row.variant)} {printed(metric, row.mean)}"
             for row in at.iloc[[0, -1]].itertuples(index=False, name="Row")
         )
-        words.append(f"at rate {rate:.1f} from {first} (best) to {last}")
+        seeds = ""
+        if "n" in at:
+            plural = "s" if at["n"].max() > 1 else ""
+            seeds = f" ({fewest_to_most(at['n'])} seed{plural})"
+        words.append(f"at rate {rate:.1f} from {first} (best) to {last}{seeds}")
     return f"{axis_label(metric)}: {'; '.join(words)}."
 
 

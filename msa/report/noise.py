@@ -238,10 +238,10 @@ def in_words(metric: str = "MAE") -> str:
             if len(values.get(kind, ())) > 1
         ]
         if spreads:
-            told.append(f"{kind} {printed(metric, float(np.mean(spreads)))}")
+            told.append(f"{kind} {printed(metric, float(np.median(spreads)))}")
     size, what = smallest_gain(metric)
     words = (
-        f"Standard deviation of {axis_label(metric)}, mean over {len(draws)} "
+        f"Standard deviation of {axis_label(metric)}, median over {len(draws)} "
         f"system{'s' if len(draws) > 1 else ''} ({', '.join(draws)}), missing rate "
         f"{', '.join(sorted({str(rate) for rate in own['missing_rate']}))}: "
         f"{', '.join(told)}; {what} is {printed(metric, size)}."
@@ -274,4 +274,7 @@ def _collapsed(own: pd.DataFrame) -> str:
         f"{counts[model]} of {(own['model'] == model).sum()} runs of {model}"
         for model in system_order(same["model"])
     )
-    return f" One answer for all clips: {told}."
+    return (
+        f" One answer for all clips: {told}. They widen the spread, and what the "
+        "t-test takes for granted does not hold for such runs."
+    )

@@ -93,7 +93,7 @@ def _table(page: str, source_: Source, cells: pd.DataFrame, suffix: str) -> Tabl
         for column in columns:
             own = cells[cells["column"] == column].set_index("line").loc[lines]
             higher = source_.number != "seconds" and _is_higher_better(own)
-            for part, field in (("paper", "paper_value"), ("ours", "ranked")):
+            for part, field in (("paper", "paper_ranked"), ("ours", "ranked")):
                 found = rank_marks(own[field], higher, places[column])
                 marks.loc[frame["Value"] == part, column] = found
     data = cells.drop(columns=["line", "column"]).assign(
@@ -160,7 +160,10 @@ def _lines(source_: Source, cells: pd.DataFrame) -> list[str]:
 def _text(part: str, cell: Mapping[str, object], places: int) -> str:
     if part == "paper":
         arrow = {"up": " ▲", "down": " ▼"}.get(cell["arrow"], "")
-        return (cell["printed"] if cell["printed"] != "-" else MISSING) + arrow
+        text = cell["printed"] if cell["printed"] != "-" else MISSING
+        if abs(cell["paper_ranked"] - cell["paper_value"]) > ROUNDING:
+            text += f" ({cell['paper_ranked']:.{places}f})"
+        return text + arrow
     if part in ("seeds", "rounds"):
         return str(cell["n"])
     if part.endswith("ratio"):
@@ -285,7 +288,8 @@ def _caption(source_: Source, cells: pd.DataFrame) -> str:
     if any("F1" in key for key in cells["key"]):
         f1 = "F1 of both sides with the weights that the paper printed"
         f1 += (
-            ", ours put in order by F1 with correct weights (in parentheses). "
+            ", systems put in order by F1 with correct weights (in parentheses; the "
+            "paper's mirrored, 2 x Acc-2 - F1). "
             if mixed
             else ". "
         )

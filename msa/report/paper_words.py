@@ -18,8 +18,8 @@ from msa.train.metrics import METRICS
 
 TUNED = (
     "On CMU-MOSI six baselines have settings of a small search on validation; the "
-    "papers' models and TFR-Net have the papers' own ([how to read the pages]"
-    "(index.md))."
+    "papers' models and TFR-Net have the papers' own or, where these are silent, the "
+    "released code's ([how to read the pages](index.md))."
 )
 """What readers of a table of systems have to know of their hyper-parameters."""
 
@@ -169,7 +169,7 @@ def agreement(cells: pd.DataFrame) -> pd.Series:
     both = cells.dropna(subset=["ours", "paper_value"])
     keys = ["dataset", "metric", "variant", "rate"]
     groups = [g for _, g in both.groupby(keys, dropna=False) if len(g) >= 4]
-    orders = [g[["ranked", "paper_value"]].round(9).to_numpy() for g in groups]
+    orders = [g[["ranked", "paper_ranked"]].round(9).to_numpy() for g in groups]
     taus = [kendalltau(*order.T).statistic for order in orders]
     places = [g["dataset"].iloc[0] for g in groups]
     return pd.Series(taus, index=places, dtype=float).dropna()

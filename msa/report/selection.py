@@ -65,13 +65,17 @@ def in_words(metric: str = "Non0_acc_2") -> str:
     if own.empty:
         return "No run of the study `selection` is published yet."
     scores = own.set_index(["missing_rate", "model", "seed", "rule"])["value"].unstack()
+    systems = scores.groupby(["missing_rate", "seed"])[VALIDATION_BEST].transform(
+        "size"
+    )
+    whole = scores[systems == systems.groupby("missing_rate").transform("max")]
     sign = 1 if METRICS[metric].higher_is_better else -1
     told = []
     for rule, what in (
         (TEST_BEST, "Choosing the epoch on the test split"),
         (BEST_PER_METRIC, "the best epoch of each metric on validation"),
     ):
-        pairs, changed = _turned(scores[VALIDATION_BEST], scores[rule])
+        pairs, changed = _turned(whole[VALIDATION_BEST], whole[rule])
         gains = sign * (scores[rule] - scores[VALIDATION_BEST])
         gains = gains.groupby(["missing_rate", "model"]).mean()
         values = (float(gains.mean()), *student_interval(gains))
@@ -81,12 +85,14 @@ def in_words(metric: str = "Non0_acc_2") -> str:
         told.append(
             f"{what} buys {gain} in {axis_label(metric)} on average [{lo} to {hi}] and "
             f"turns {changed} of {pairs} pairs of systems round"
+            f" ({100 * changed / pairs:.0f} %)"
         )
     places = ", ".join(f"{rate:.1f}" for rate in sorted(own["missing_rate"].unique()))
     return (
         f"{'; '.join(told)} (missing rate {places}; {own['model'].nunique()} systems, "
-        f"{seeds_in_words(own)}; pairs on one seed that both have; interval: "
-        f"Student's, over systems and rates). {_by_another_seed(metric, own)}"
+        f"{seeds_in_words(own)}; pairs on the seeds that every system has; interval: "
+        "Student's, over systems and rates, not over clips and seeds; on the test "
+        f"split no gain can be below 0). {_by_another_seed(metric, own)}"
     ).rstrip()
 
 

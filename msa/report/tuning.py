@@ -66,13 +66,19 @@ def in_words(dataset: str) -> str:
     kept = [m for m in used.index if not best["used"][m]]
     told = (
         f"{title}: {len(best) - len(kept)} of {len(best)} systems use the setting with "
-        "the lowest validation error of their four."
+        f"the lowest validation error of their four, one run each ({_where(tried)})."
     )
     if kept:
         gap = used["valid_MAE"] - best["valid_MAE"]
         lost = [f"{m} ({printed(METRIC, gap[m])} above)" for m in kept]
         told += f" The published setting is kept by {', '.join(lost)}."
     return told
+
+
+def _where(tried: pd.DataFrame) -> str:
+    rates = sorted({f"{rate:.1f}" for rate in tried["missing_rate"]})
+    seeds = sorted({str(seed) for seed in tried["seed"]})
+    return f"missing rate {', '.join(rates)}, seed {', '.join(seeds)}"
 
 
 def _tried(dataset: str) -> pd.DataFrame:

@@ -6,6 +6,7 @@ same sign, without seeds and intervals. The best rival is the best of those that
 paper prints a number of; a cell without a number of the system counts for nobody. Nor
 does an F1 that is printed in other weights than those of the rule, as the audit of the
 printed F1 reads them (``results/audit/f1-systems.csv``): two weightings do not compare.
+A row whose numbers fit either is read as the other rows of its system.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ def _score(claim: Claim, place: Place, system: str, at: At) -> float:
         tables = {
             name: score
             for name, score in tables.items()
-            if _weights().get((claim.paper, name, dataset, system)) in (weights, "open")
+            if _reading(claim.paper, name, dataset, system) in (weights, "open")
         }
     score = next(iter(tables.values()), np.nan)
     if any(" w/o " in name for name in claim.systems):
@@ -156,6 +157,24 @@ def _weights() -> dict[tuple[str, str, str, str], str]:
         ): row.reading
         for row in rows
     }
+
+
+@cache
+def _reading(paper: str, table: str, dataset: str, system: str) -> str:
+    """Return the weights of a printed row, "open" where nothing tells them.
+
+    What fits either is read as the other rows of the same system in the same paper, if
+    they agree.
+    """
+    own = _weights().get((paper, table, dataset, system), "")
+    if own != "open":
+        return own
+    others = {
+        weights
+        for (where, _, _, whose), weights in _weights().items()
+        if (where, whose) == (paper, system) and weights != "open"
+    }
+    return others.pop() if len(others) == 1 else "open"
 
 
 def _table(claim: Claim) -> str:

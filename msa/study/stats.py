@@ -185,6 +185,26 @@ def student_draws(values: ArrayLike, resamples: int = RESAMPLES) -> Floats:
     return values.mean() + error * student.ppf(shares, len(values) - 1)
 
 
+REDRAWN = 0.007
+"""What another draw of the resamples moves a bound by, as a share of the interval."""
+
+
+def side_of_zero(lo: ArrayLike, hi: ArrayLike) -> NDArray[np.int_]:
+    """Return on which side of 0 intervals lie: 1, -1, or 0 where it is not told.
+
+    It is not where 0 is inside, or so near to a bound that another draw of the
+    resamples could put it inside (:data:`REDRAWN`).
+
+    Examples
+    --------
+    >>> side_of_zero([0.1, 0.001, -3.0], [1.1, 1.001, -0.5])
+    array([ 1,  0, -1])
+    """
+    lo, hi = np.asarray(lo, dtype=float), np.asarray(hi, dtype=float)
+    margin = REDRAWN * (hi - lo)
+    return (lo > margin).astype(int) - (hi < -margin).astype(int)
+
+
 def student_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float]:
     """Return the t-interval of the mean of few values, nan for fewer than two.
 
