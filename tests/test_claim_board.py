@@ -15,6 +15,7 @@ from msa.data.paths import repo_root
 from msa.report import claims, compare, paper_figures
 from msa.report.claims import LinkedTable, board, effect, page_board, short_board
 from msa.study.claims import (
+    claim,
     config_of,
     places,
     rates_of,
@@ -23,7 +24,8 @@ from msa.study.claims import (
     run_fields,
 )
 from msa.study.grids import FILTERS, FIVE_SEEDS, study
-from msa.study.verdicts import CLAIM_COLUMNS, VERDICTS, is_current
+from msa.study.results import load_table
+from msa.study.verdicts import CLAIM_COLUMNS, VERDICTS, is_current, load_verdicts
 
 
 @pytest.fixture
@@ -169,6 +171,18 @@ def test_every_claim_has_a_page_that_shows_it():
         assert page.is_file(), entry.id
         assert f'page_board("{entry.page}"' in page.read_text(), entry.id
         assert len(page_board(entry.page).cells) >= 1
+
+
+def test_what_a_caveat_says_that_audio_decides_is_so():
+    verdicts = load_verdicts().set_index(["id", "view"])
+    name = ("mit-reconstruction-restores", "clip-context")
+    if name not in verdicts.index:
+        pytest.skip("no published verdict")
+    cells = load_table("claim-cells").set_index(["id", "view"]).loc[[name]]
+    others = cells[cells["metric"] != "RMSE of audio"]
+    assert verdicts.at[name, "verdict"] == "reproduced"
+    assert cells["won"].mean() > 0.5 >= others["won"].mean()
+    assert "audio decides" in claim(name[0]).caveat_here
 
 
 def test_stored_verdicts_belong_to_the_published_runs():
