@@ -24,6 +24,7 @@ def published(monkeypatch):
         )
         row = {**config.model_dump(), "run_id": config.run_id, "test_MAE": error}
         row |= {"hyper": json.dumps(config.hyper), "test_Corr": 0.5}
+        row["valid_MAE"] = 9.0 - error  # the other way round
         return row, np.array([0.0, -largest, np.nan])
 
     made = [
@@ -53,8 +54,17 @@ def test_means_over_the_seeds_that_both_have(published):
     assert [len(commands) for commands in table.commands.values()] == [4]
 
 
+def test_rates_at_which_the_other_value_is_better_are_counted(published):
+    assert settings.setting_in_words("LMF", "bound", None) == (
+        "LMF: bound off, in place of bound 5.0, is better in MAE (label units) at 1 on "
+        "the validation split and at 0 on the test split, of 1 missing rate run both "
+        "ways with 2 seeds."
+    )
+
+
 def test_without_a_pair_it_says_so(published, monkeypatch):
     monkeypatch.setattr(settings, "load_runs", lambda: published[4:])
+    assert settings.setting_in_words("LMF", "bound", None) == ""
     told = settings.setting_table("LMF", "bound", None).data
     assert told == "No published run of LMF has bound at null yet."
 

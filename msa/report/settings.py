@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from msa.report.labels import axis_label, describe, printed, slug
+from msa.report.labels import axis_label, describe, fewest_to_most, printed, slug
 from msa.report.run_tables import commands_of
 from msa.report.tables import Table, no_marks
 from msa.study.results import load_predictions, load_runs
 from msa.train.config import RunConfig
+from msa.train.metrics import METRICS as METRIC_TABLE
 
 METRICS = ("MAE", "Corr")
 """Metrics compared on the test split."""
@@ -58,27 +59,11 @@ def setting_table(
     ConfigError
         For a system, data set or hyper-parameter that does not exist.
     """
-    RunConfig.resolve(dataset=dataset, model=model, hyper={name: value})  # or refused
-    runs = load_runs()
-    usual = RunConfig.resolve(dataset=dataset, model=model).hyper[name]
-    kinds = {_told(name, usual): {}, _told(name, value): {name: value}}
-    parts = []
-    own = runs[(runs["dataset"] == dataset) & (runs["model"] == model)]
-    for rate, seed in sorted(set(zip(own["missing_rate"], own["seed"], strict=True))):
-        fields = {"dataset": dataset, "missing_rate": float(rate), "seed": int(seed)}
-        ids = {
-            kind: RunConfig.resolve(model=model, hyper=hyper, **fields).run_id
-            for kind, hyper in kinds.items()
-        }
-        if set(ids.values()) <= set(own["run_id"]):
-            parts += [
-                own[own["run_id"] == run_id].assign(kind=kind)
-                for kind, run_id in ids.items()
-            ]
-    if not parts:
+    kinds = _kinds(model, name, value, dataset)
+    found = _run_both_ways(model, kinds, dataset)
+    if found.empty:
         other = json.dumps(value)
         return Markdown(f"No published run of {model} has {name} at {other} yet.")
-    found = pd.concat(parts, ignore_index=True)
     predictions = load_predictions(dataset, model)
     found["largest"] = [np.nanmax(np.abs(predictions[i])) for i in found["run_id"]]
     shown = [*(f"test_{metric}" for metric in METRICS), "largest"]
@@ -104,6 +89,64 @@ def setting_table(
         found[[*PROVENANCE, "kind", *shown]],
         dict(enumerate(commands_of(own) for _, own in found.groupby("missing_rate"))),
     )
+
+
+def setting_in_words(
+    model: str, name: str, value: object, dataset: str = "mosi", metric: str = "MAE"
+) -> str:
+    """Count the missing rates at which another value of a setting is better.
+
+    Parameters are those of :func:`setting_table`; ``metric`` is compared on the
+    validation and on the test split, as a mean over the seeds run both ways.
+    """
+    kinds = _kinds(model, name, value, dataset)
+    found = _run_both_ways(model, kinds, dataset)
+    if found.empty:
+        return ""
+    usual, other = kinds
+    sign = 1 if METRIC_TABLE[metric].higher_is_better else -1
+    told = []
+    for split, title in (("valid", "validation"), ("test", "test")):
+        means = found.groupby(["missing_rate", "kind"])[f"{split}_{metric}"].mean()
+        gain = sign * (means.unstack()[other] - means.unstack()[usual])
+        told.append(f"at {(gain > 0).sum()} on the {title} split")
+    rates = found["missing_rate"].nunique()
+    seeds = fewest_to_most(found.groupby(["missing_rate", "kind"])["seed"].nunique())
+    return (
+        f"{model}: {other}, in place of {usual}, is better in {axis_label(metric)} "
+        f"{' and '.join(told)}, of {rates} missing rate{'s' if rates > 1 else ''} run "
+        f"both ways with {seeds} seed{'s' if seeds != '1' else ''}."
+    )
+
+
+def _kinds(
+    model: str, name: str, value: object, dataset: str
+) -> dict[str, dict[str, object]]:
+    """Return the usual setting and the other one: words to what is set."""
+    RunConfig.resolve(dataset=dataset, model=model, hyper={name: value})  # or refused
+    usual = RunConfig.resolve(dataset=dataset, model=model).hyper[name]
+    return {_told(name, usual): {}, _told(name, value): {name: value}}
+
+
+def _run_both_ways(
+    model: str, kinds: dict[str, dict[str, object]], dataset: str
+) -> pd.DataFrame:
+    """Return the runs, with their ``kind``, at the rates and seeds that have both."""
+    runs = load_runs()
+    own = runs[(runs["dataset"] == dataset) & (runs["model"] == model)]
+    parts = [own.head(0).assign(kind="")]
+    for rate, seed in sorted(set(zip(own["missing_rate"], own["seed"], strict=True))):
+        fields = {"dataset": dataset, "missing_rate": float(rate), "seed": int(seed)}
+        ids = {
+            kind: RunConfig.resolve(model=model, hyper=hyper, **fields).run_id
+            for kind, hyper in kinds.items()
+        }
+        if set(ids.values()) <= set(own["run_id"]):
+            parts += [
+                own[own["run_id"] == run_id].assign(kind=kind)
+                for kind, run_id in ids.items()
+            ]
+    return pd.concat(parts, ignore_index=True)
 
 
 def _told(name: str, value: object) -> str:
