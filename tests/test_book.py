@@ -223,7 +223,7 @@ def test_the_training_page_labels_and_draws_what_it_did(trained):
     page = pages_html(trained)
     assert "demo (synthetic)" in page
     assert "text encoder minilm (frozen); missing rate 0.0" in page
-    assert 'alt="Loss curves by epoch. MMIM, mean total loss' in page
+    assert 'alt="Loss curves by epoch. MMIM, total loss from the first' in page
 
 
 @pytest.mark.xdist_group("training-page")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from economy import SHALLOW, of_many
 from fake_runs import grid
-from test_models import OURS, SHAPES, TRAINED, WHOLE, build
+from test_models import SHAPES, TRAINED, build
 from test_procedures import hyper_of, make_split
 
 from msa.models.finetune import FineTuned
@@ -24,7 +24,8 @@ from msa.train.run import run
 from msa.train.trainer import fit
 
 HERE = {"torch": "2", "cpu": "a", "commit": "c", "dirty": False}
-USUAL = (*OURS, "Self-MM", "MMIM")
+USUAL = [(name, "paper") for name in ("MIT-FRNet", "Self-MM", "MMIM")]
+"""Of those with memories and procedures of their own, what costs little."""
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def assert_goes_on(make, hyper, file, ids=False, first=1, last=3):
 
 @pytest.mark.parametrize(
     ("name", "variant"),
-    of_many(TRAINED, lambda name, variant: (name, variant) in WHOLE and name in USUAL),
+    of_many(TRAINED, lambda name, variant: (name, variant) in USUAL),
 )
 def test_every_system_goes_on_to_the_bit(name, variant, file):
     entry = model_entry(name)
@@ -105,6 +106,7 @@ def test_the_cut_learning_rate_goes_on(file):
     assert all(group["lr"] < 5e-7 for group in kept["optimiser"]["param_groups"])
 
 
+@pytest.mark.exhaustive
 def test_a_language_model_goes_on_from_a_file(file):
     config = RunConfig.resolve(dataset="demo", model="LMF", encoder_mode="finetune")
     model = made(config)
@@ -201,7 +203,7 @@ def stopped_after_two(monkeypatch):
 
 def test_a_run_that_was_stopped_goes_on_in_the_study(tmp_path, stopped_after_two):
     config = RunConfig.resolve(
-        dataset="demo", model="MMIM", missing_rate=0.3, max_epochs=4
+        dataset="demo", model="FC(T)", missing_rate=0.3, max_epochs=4
     )
     store = RunStore(tmp_path / "runs")
     with pytest.raises(Stopped):
@@ -224,7 +226,7 @@ def test_a_run_that_was_stopped_goes_on_in_the_study(tmp_path, stopped_after_two
 
 def test_a_run_that_scores_every_epoch_begins_anew(tmp_path, stopped_after_two):
     config = RunConfig.resolve(
-        dataset="demo", model="LMF", max_epochs=3, selection="all"
+        dataset="demo", model="FC(A)", max_epochs=3, selection="all"
     )
     kept = tmp_path / "run.pt"
     record = run(config, checkpoint=kept)

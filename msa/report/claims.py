@@ -33,7 +33,7 @@ from msa.study.verdicts import (
     VERDICTS,
     load_verdicts,
 )
-from msa.train.metrics import METRICS
+from msa.train.metrics import METRICS, RATES
 
 DECIDED = (REPRODUCED, CONSISTENT, REFUTED)
 """Verdicts of claims that runs have decided."""
@@ -247,11 +247,15 @@ def _board(
 
 
 def _data(claim: Claim) -> str:
-    """Name a claim's data sets and the missing rates that its cells are of."""
-    titles = " and ".join(source(name).title for name in claim.datasets)
-    spans = (f"{at:.1f}" if isinstance(at, float) else at for at in claim.at)
-    told = ", ".join(dict.fromkeys(spans))
-    return f"{titles}: {told}" if titles and told else titles or MISSING
+    """Name a claim's data sets, and where on the missing rates its cells are."""
+    there = places(claim)
+    titles = dict.fromkeys(source(place.dataset).title for place in there)
+    points = dict.fromkeys(place.at for place in there)
+    if set(points) == set(RATES):
+        told = ["every rate"]
+    else:
+        told = [f"{at:.1f}" if isinstance(at, float) else at for at in points]
+    return f"{' and '.join(titles)}: {', '.join(told)}" if there else MISSING
 
 
 def effect(row: dict[str, object]) -> str:
