@@ -1,6 +1,6 @@
 # make book    run the experiment notebook on the demo data, build the book strictly
 # make test    lint, format check and the tests; of large products a part
-# make all-combinations  the rest of these products: every system, shape and rate
+# make all-combinations  the rest: every system, shape and rate, and what is slow
 # make drift   make a few published demo runs again and compare
 # make check   read the built book in Chromium, headless
 # make links   follow every link that leaves the book

@@ -247,6 +247,7 @@ def test_the_training_page_says_how_to_make_the_run_again(trained):
     assert "was trained for 2 epochs (at most 2)" in words
 
 
+@pytest.mark.exhaustive
 def test_the_training_page_works_for_a_reference_without_epochs(tmp_path):
     given = {"model": "text-linear", "missing_rate": 0.5}
     output = run_notebook("book/experiments/train.md", given, tmp_path / "t.ipynb")

@@ -518,6 +518,7 @@ def test_data_that_are_as_they_should_be_make_no_noise(capsys, monkeypatch):
     assert "published" not in captured.out  # generated: there is nothing to compare
 
 
+@pytest.mark.exhaustive
 def test_an_old_locale_costs_signs_and_no_command(tmp_path):
     # As on a system whose locale is not UTF-8 and that Python does not mend.
     plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}

@@ -11,7 +11,6 @@ from itertools import product
 import nbformat
 import numpy as np
 import pytest
-from economy import of_many
 
 from msa.data.load import checksum
 from msa.data.registry import source
@@ -139,7 +138,8 @@ def test_every_page_with_a_frame_level_claim_is_tried():
     assert {claim(name).page for name in PAGES} == own
 
 
-@pytest.mark.parametrize("name", of_many(PAGES, lambda name: "corr" in name))
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", PAGES)
 def test_a_frame_level_claim_is_decided_by_its_unchanged_page(name, home):
     own, (verdict, counted) = claim(name), PAGES[name]
     (dataset,) = own.datasets
