@@ -27,12 +27,12 @@ class Config:
     encoder_mode: str = "frozen"
     missing_rate: float = 0.0
     max_epochs: int = 100
-    selection: str | None = None
+    keeps_checkpoints: bool = True
     seconds: float = 0.05
 
     @property
     def beyond(self) -> dict:
-        return {"selection": self.selection} if self.selection else {}
+        return {}
 
     @property
     def unusual(self) -> dict:

@@ -389,7 +389,7 @@ def test_systems_are_measured_in_turn_and_new_rows_replace_old(monkeypatch, tmp_
 
 def test_other_views_are_measured_on_the_data_or_on_what_stands_for_them(monkeypatch):
     monkeypatch.setattr(inputs, "_real", Mock(side_effect=MissingData("not here")))
-    damage = {"rows": 4, "device": "cpu", "missing_rate": 0.5}
+    damage = {"encoder_mode": "frozen", "rows": 4, "missing_rate": 0.5}
     work = inputs.of_view("mosi", "unaligned", **damage)
     assert work.shapes == inputs.PAPER_SHAPES["mosi"]
     assert (len(work.train), work.whole["train"]) == (4, 1284)

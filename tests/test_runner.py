@@ -223,7 +223,8 @@ def test_what_fits_comes_before_what_does_not(store, monkeypatch):
 
 def test_a_long_run_without_checkpoints_is_not_begun_and_stops_none(hours):
     scored, usual = grid([1, 2])
-    scored = dataclasses.replace(scored, selection="all")
+    scored = dataclasses.replace(scored, keeps_checkpoints=False)
+    usual = dataclasses.replace(usual, seconds=3600.0)
     assert hours([scored, usual], budget_s=60) == [2]
 
 

@@ -191,22 +191,26 @@ def workload(
     damage = {"device": device, "missing_rate": missing_rate}
     if kind == "papers":
         return _of_full_length(dataset, encoder_mode, rows, **damage)
-    try:
-        return _real(dataset, encoder_mode, **damage)
-    except MissingData:
-        return _of_real_lengths(dataset, encoder_mode, **damage)
+    return of_view(dataset, default_view(dataset), encoder_mode, rows, **damage)
 
 
 def of_view(
-    dataset: str, view: str, rows: int, device: str, *, missing_rate: float
+    dataset: str,
+    view: str,
+    encoder_mode: str,
+    rows: int,
+    device: str = "cpu",
+    *,
+    missing_rate: float = MISSING_RATE,
 ) -> Workload:
-    """Return what to measure on in a feature view, with a frozen text encoder.
+    """Return what to measure on in a feature view.
 
     Parameters
     ----------
     dataset, view : str
         The real data where they are there; else random tensors, of the lengths of the
         default view, or of the shapes of the papers' unaligned features.
+    encoder_mode : {"frozen", "finetune"}
     rows : int
         Rows to draw at most of the latter.
     device : str
@@ -219,12 +223,12 @@ def of_view(
     """
     damage = {"device": device, "missing_rate": missing_rate}
     try:
-        return _real(dataset, "frozen", view=view, **damage)
+        return _real(dataset, encoder_mode, view=view, **damage)
     except MissingData:
         if view == default_view(dataset):
-            return _of_real_lengths(dataset, "frozen", **damage)
+            return _of_real_lengths(dataset, encoder_mode, **damage)
         if view == "unaligned":
-            return _of_full_length(dataset, "frozen", rows, **damage)
+            return _of_full_length(dataset, encoder_mode, rows, **damage)
         raise
 
 
@@ -259,9 +263,9 @@ def _real(
     encoder_mode: str,
     device: str,
     missing_rate: float,
-    view: str | None = None,
+    view: str,
 ) -> Workload:
-    data = load(dataset, view or default_view(dataset))
+    data = load(dataset, view)
     encoder = default_encoder(data.source.language)
     splits = prepare(
         data,

@@ -95,7 +95,7 @@ def measure_rates(
     found = run_environment(device)
     found["session"] = datetime.now(UTC).isoformat(timespec="seconds")
     for rate in rates:
-        work = inputs.of_view(dataset, view, ROWS, device, missing_rate=rate)
+        work = inputs.of_view(dataset, view, "frozen", ROWS, device, missing_rate=rate)
         part = inputs.choose(work.train, ROWS)
         built = {}
         for name, entry in entries.items():

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from msa.report.labels import MISSING, decimals_of, fewest_to_most, printed, shown
+from msa.report.labels import MISSING, decimals_of, printed, seeds_told, shown
 from msa.report.style import Picture, system_order
 from msa.report.tables import Table, no_marks
 from msa.study.grids import study
@@ -24,7 +24,7 @@ Shown = Table | Picture | Markdown
 def seeds_in_words(own: pd.DataFrame) -> str:
     """Say how many seeds stand behind each system of some runs."""
     counts = own.groupby("model")["seed"].nunique()
-    return f"{fewest_to_most(counts)} seed{'s' if counts.max() > 1 else ''} a system"
+    return f"{seeds_told(counts)} a system"
 
 
 def lone_seeds(own: pd.DataFrame, by: Sequence[str]) -> str:
@@ -103,6 +103,18 @@ def turned(one: Sequence[float], other: Sequence[float]) -> tuple[int, int]:
     signs *= np.sign(np.subtract.outer(second, second))
     above = np.triu_indices(len(first), 1)
     return len(above[0]), int((signs[above] < 0).sum())
+
+
+def turned_in(lists: Iterable[tuple[Sequence[float], Sequence[float]]]) -> tuple:
+    """Add up :func:`turned` over pairs of lists of scores: one pair a missing rate.
+
+    Returns
+    -------
+    tuple of int, int
+        Pairs of systems, and those that are ordered otherwise.
+    """
+    counts = [turned(one, other) for one, other in lists]
+    return sum(pairs for pairs, _ in counts), sum(changed for _, changed in counts)
 
 
 def plain_table(

@@ -17,7 +17,7 @@ from msa.report.beyond import (
     not_run,
     not_run_here,
     plain_table,
-    turned,
+    turned_in,
 )
 from msa.report.figures import closed_picture
 from msa.report.labels import (
@@ -28,6 +28,7 @@ from msa.report.labels import (
     describe,
     fewest_to_most,
     printed,
+    seeds_told,
     shown,
     system_name,
 )
@@ -282,11 +283,9 @@ def _sides(line: pd.DataFrame) -> str:
     """Say at which missing rates one system's interval is on either side of 0."""
     side = side_of_zero(line["lo"], line["hi"])
     better, worse = line.loc[side > 0, "at"], line.loc[side < 0, "at"]
-    seeds, plural = fewest_to_most(line["n"]), "s" if line["n"].max() > 1 else ""
     return (
         f"better at {_rates(better)}, worse at {_rates(worse)} of {len(line)} missing "
-        f"rate{'s' if len(line) > 1 else ''} ({seeds} seed{plural} a "
-        "rate)"
+        f"rate{'s' if len(line) > 1 else ''} ({seeds_told(line['n'])} a rate)"
     )
 
 
@@ -382,7 +381,7 @@ def f1_picture(dataset: str, view: str) -> Picture | None:
         figure.legend(loc="outside right upper")
     caption = (
         "What swapped class weights add to F1, means over "
-        f"{fewest_to_most(wide['n'])} seed{'s' if wide['n'].max() > 1 else ''}. "
+        f"{seeds_told(wide['n'])}. "
         f"{describe(main_of(load_runs(), dataset, view))}"
     )
     return closed_picture(figure, f"f1-{dataset}", f1_in_words(dataset, view), caption)
@@ -400,20 +399,20 @@ def f1_in_words(dataset: str, view: str) -> str:
     trained = wide[wide["model"].isin([*BASELINES, *REBUILDERS])]
     among = _turned_by_rate(trained, correct, swapped)
     top = wide.loc[excess.idxmax()]
-    seeds = f"{fewest_to_most(wide['n'])} seed{'s' if wide['n'].max() > 1 else ''}"
     return (
         f"{title}: swapped weights add {excess.min():+z.2f} to {excess.max():+z.2f} "
         f"points of F1 (most for {top['model']} at missing rate "
         f"{top['missing_rate']:.1f}) and turn {changed} of {pairs} pairs of systems "
         f"round, {among[1]} of {among[0]} among the systems of the papers' tables; "
-        f"{seeds} a cell.{not_run_here((*BASELINES, *REBUILDERS), wide)}"
+        f"{seeds_told(wide['n'])} a cell."
+        f"{not_run_here((*BASELINES, *REBUILDERS), wide)}"
     )
 
 
 def _turned_by_rate(wide: pd.DataFrame, one: str, other: str) -> tuple[int, int]:
     """Count pairs of systems at each rate, and those that two metrics turn round."""
-    counts = [turned(own[one], own[other]) for _, own in wide.groupby("missing_rate")]
-    return sum(n for n, _ in counts), sum(n for _, n in counts)
+    groups = wide.groupby("missing_rate")
+    return turned_in((own[one], own[other]) for _, own in groups)
 
 
 def _f1_keys(dataset: str, view: str) -> tuple[str, str, str]:

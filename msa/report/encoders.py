@@ -16,10 +16,10 @@ from msa.report.labels import (
     axis_label,
     decimals_of,
     describe,
-    fewest_to_most,
     main_runs,
     of_metric,
     printed,
+    seeds_told,
     shown,
     view_words,
 )
@@ -71,7 +71,7 @@ def in_words(dataset: str, view: str, metric: str = "MAE") -> str:
     gains = both["gain"].map(lambda gain: shown(metric, gain))
     places, encoder = decimals_of(metric), both["encoder"].iloc[0]
     side = side_of_zero(both["lo"], both["hi"])
-    seeds = f"{fewest_to_most(both['n'])} seed{'s' if both['n'].max() > 1 else ''}"
+    seeds = seeds_told(both["n"])
     return (
         f"{title}, {view_words(view, [dataset])}, text encoder {encoder}, {seeds} a "
         f"cell: fine-tuning is better in {(gains > 0).sum()} of {len(gains)} cells "

@@ -364,6 +364,18 @@ def axis_label(metric: str) -> str:
     return f"{known.name}{' (label units)' if metric == 'MAE' else unit}"
 
 
+def seeds_told(counts: Iterable[float]) -> str:
+    """Write how many seeds stand behind numbers: ``"3 seeds"``, ``"1 to 3 seeds"``.
+
+    Parameters
+    ----------
+    counts : iterable of float
+        Seeds of each number.
+    """
+    counts = list(counts)
+    return f"{fewest_to_most(counts)} seed{'s' if max(counts, default=0) > 1 else ''}"
+
+
 def shown(metric: str, value: float) -> float:
     """Return a value in the unit that readers see: shares in percent."""
     return value * 100 if METRICS[metric].is_percent else value
@@ -405,8 +417,7 @@ def best_and_worst(summary: pd.DataFrame, metric: str) -> str:
         )
         seeds = ""
         if "n" in at:
-            plural = "s" if at["n"].max() > 1 else ""
-            seeds = f" ({fewest_to_most(at['n'])} seed{plural})"
+            seeds = f" ({seeds_told(at['n'])})"
         words.append(f"at rate {rate:.1f} from {first} (best) to {last}{seeds}")
     return f"{axis_label(metric)}: {'; '.join(words)}."
 

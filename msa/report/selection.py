@@ -13,7 +13,7 @@ from msa.report.beyond import (
     not_run,
     plain_table,
     seeds_in_words,
-    turned,
+    turned_in,
 )
 from msa.report.labels import (
     axis_label,
@@ -98,11 +98,8 @@ def in_words(metric: str = "Non0_acc_2") -> str:
 
 def _turned(usual: pd.Series, other: pd.Series) -> tuple[int, int]:
     """Count pairs of systems of one rate and seed, and those that ``other`` turns."""
-    counts = [(0, 0)]
-    for _, places in usual.groupby(["missing_rate", "seed"]).groups.items():
-        counts.append(turned(usual[places], other[places]))
-    pairs, changed = (sum(column) for column in zip(*counts, strict=True))
-    return pairs, changed
+    groups = usual.groupby(["missing_rate", "seed"]).groups.values()
+    return turned_in((usual[places], other[places]) for places in groups)
 
 
 def _by_another_seed(metric: str, own: pd.DataFrame) -> str:
@@ -116,11 +113,11 @@ def _by_another_seed(metric: str, own: pd.DataFrame) -> str:
         here &= runs[name].isin(own[name])
     scores = runs[here].set_index(["missing_rate", "model", "seed"])[column]
     wide = scores.unstack("seed")
-    counts = [(0, 0)]
-    for one, other in combinations(wide, 2):
-        for _, both in wide[[one, other]].dropna().groupby("missing_rate"):
-            counts.append(turned(both[one], both[other]))
-    pairs, changed = (sum(column) for column in zip(*counts, strict=True))
+    pairs, changed = turned_in(
+        (both[one], both[other])
+        for one, other in combinations(wide, 2)
+        for _, both in wide[[one, other]].dropna().groupby("missing_rate")
+    )
     if not pairs:
         return ""
     return (

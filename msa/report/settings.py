@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from msa.report.labels import axis_label, describe, fewest_to_most, printed, slug
+from msa.report.labels import axis_label, describe, printed, seeds_told, slug
 from msa.report.run_tables import commands_of
 from msa.report.tables import Table, no_marks
 from msa.study.results import load_predictions, load_runs
@@ -96,8 +96,23 @@ def setting_in_words(
 ) -> str:
     """Count the missing rates at which another value of a setting is better.
 
-    Parameters are those of :func:`setting_table`; ``metric`` is compared on the
-    validation and on the test split, as a mean over the seeds run both ways.
+    Parameters
+    ----------
+    model, name, value, dataset
+        As :func:`setting_table` takes them.
+    metric : str
+        Compared on the validation and on the test split, as a mean over the seeds that
+        were run both ways.
+
+    Returns
+    -------
+    str
+        A sentence; empty where nothing was run both ways.
+
+    Raises
+    ------
+    ConfigError
+        For a system, data set or hyper-parameter that does not exist.
     """
     kinds = _kinds(model, name, value, dataset)
     found = _run_both_ways(model, kinds, dataset)
@@ -111,11 +126,11 @@ def setting_in_words(
         gain = sign * (means.unstack()[other] - means.unstack()[usual])
         told.append(f"at {(gain > 0).sum()} on the {title} split")
     rates = found["missing_rate"].nunique()
-    seeds = fewest_to_most(found.groupby(["missing_rate", "kind"])["seed"].nunique())
+    seeds = found.groupby(["missing_rate", "kind"])["seed"].nunique()
     return (
         f"{model}: {other}, in place of {usual}, is better in {axis_label(metric)} "
         f"{' and '.join(told)}, of {rates} missing rate{'s' if rates > 1 else ''} run "
-        f"both ways with {seeds} seed{'s' if seeds != '1' else ''}."
+        f"both ways with {seeds_told(seeds)}."
     )
 
 

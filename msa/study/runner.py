@@ -398,7 +398,7 @@ class _Pool:
 
     def rest_needed(self, config: RunConfig) -> float:
         """Return the seconds after which a part of a run is safe, not the whole."""
-        if "selection" in config.beyond:  # it keeps no checkpoints
+        if not config.keeps_checkpoints:
             return math.inf
         begun = self.store.checkpoint_file(config.run_id).exists()
         return GO_ON_S if begun else BEGIN_S

@@ -195,6 +195,15 @@ def side_of_zero(lo: ArrayLike, hi: ArrayLike) -> NDArray[np.int_]:
     It is not where 0 is inside, or so near to a bound that another draw of the
     resamples could put it inside (:data:`REDRAWN`).
 
+    Parameters
+    ----------
+    lo, hi : array of float, shape (N,)
+        Bounds, in one unit.
+
+    Returns
+    -------
+    array of int, shape (N,)
+
     Examples
     --------
     >>> side_of_zero([0.1, 0.001, -3.0], [1.1, 1.001, -0.5])
@@ -206,7 +215,17 @@ def side_of_zero(lo: ArrayLike, hi: ArrayLike) -> NDArray[np.int_]:
 
 
 def student_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float]:
-    """Return the t-interval of the mean of few values, nan for fewer than two.
+    """Return the t-interval of the mean of few values.
+
+    Parameters
+    ----------
+    values : array of float, shape (R,)
+    level : float
+
+    Returns
+    -------
+    lo, hi : float
+        In the unit of the values; nan for fewer than two.
 
     Examples
     --------

@@ -344,6 +344,11 @@ class RunConfig(BaseModel):
         text = json.dumps(switched_on(content), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    @property
+    def keeps_checkpoints(self) -> bool:
+        """Whether a training that is cut off goes on: not one scored every epoch."""
+        return not self.selection
+
     def command(self) -> str:
         """Return the shell command that remakes this run."""
         parts = [

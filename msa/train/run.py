@@ -248,8 +248,8 @@ def run(
         tell(note)
     watch = _Watch(config, model, splits)
     kept = None
-    if checkpoint is not None and not config.selection:
-        kept = Checkpoint(checkpoint, config.run_id, {**place, "on": device})
+    if checkpoint is not None and config.keeps_checkpoints:
+        kept = Checkpoint(checkpoint, config.run_id, {**place, "torch_device": device})
     history, parameters = _train(config, model, splits, device, progress, watch, kept)
     clock.append(time.perf_counter())
     tested = {
